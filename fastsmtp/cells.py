@@ -1,0 +1,45 @@
+"""Counters as cells of 64-bit integers that an owner increments and a scrape reads.
+
+A package that counts has a `counts.py` with the places of its cells; its objects are
+given a writable `memoryview` of format "q" and do `cells[N] += 1` (compiled code: a
+`long long[::1]`). In production that view is a slice of the process's page in the run
+directory; in tests it is `cells.fresh(SIZE)`. `fastsmtp.metrics` gives them names.
+"""
+
+from array import array
+from bisect import bisect_left
+from typing import NamedTuple
+
+
+def fresh(size: int) -> "memoryview[int]":
+    """Private cells, all 0: for tests and tools."""
+    return memoryview(array("q", bytes(8 * size)))  # type: ignore[return-value]
+
+
+class Histogram(NamedTuple):
+    """A histogram in cells: one cell per edge, one above the last, one for the sum.
+
+    first   place of its first cell
+    edges   upper bounds, ascending, in the unit of the metric
+    scale   the sum's cell counts multiples of this (1e-6: microseconds)
+    """
+
+    first: int
+    edges: tuple[float, ...]
+    scale: float = 1.0
+
+    @property
+    def size(self) -> int:
+        return len(self.edges) + 2
+
+    def observe(self, cells: "memoryview[int]", value: float, times: int = 1) -> None:
+        cells[self.first + bisect_left(self.edges, value)] += times
+        cells[self.first + len(self.edges) + 1] += int(value / self.scale) * times
+
+
+SECONDS = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+OCTETS = tuple(float(4**n * 1024) for n in range(-1, 9))  # 256 B … 64 MiB
+"""Edges for durations and sizes."""

@@ -1,0 +1,78 @@
+"""The values of the queue: what a message is and how each recipient stands.
+
+Encoded as msgpack arrays; new fields go last and carry a default, so that older
+records decode.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Recipient(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """One RCPT, the address as it was given (RFC 5321 2.4: local-part case is kept)."""
+
+    address: str
+
+
+class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What stands beside a body in the message log.
+
+    reverse_path  "" is the null reverse-path
+    arrived       milliseconds, wall clock, when MAIL was accepted
+    skip          octets of the body before the Received line (the Return-Path line,
+                  which final delivery keeps and a relay leaves out, RFC 5321 4.4)
+    body          "7BIT" or "8BITMIME" as declared
+    """
+
+    reverse_path: str
+    recipients: tuple[Recipient, ...]
+    arrived: int
+    skip: int = 0
+    body: str = "7BIT"
+    client: str = ""
+    helo: str = ""
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(Envelope)
+
+encode_envelope = _encoder.encode
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    """Raises `msgspec.DecodeError` or `msgspec.ValidationError` on bytes that are not one."""
+    return _decoder.decode(data)
+
+
+class State(StrEnum):
+    """Where a queued message is; see the table in `fastsmtp.queue`."""
+
+    ACTIVE = "active"
+    DEFERRED = "deferred"
+    HOLD = "hold"
+    SCHEDULED = "scheduled"
+
+
+_DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_VALUES: Final = {c: i for i, c in enumerate(_DIGITS)}
+EPOCH_SHIFT: Final = 36  # an id is epoch << 36 | counter
+
+
+def queue_id(id: int) -> str:
+    """The 13 base-32 characters that stand in the 250, in Received and in the logs."""
+    return "".join(_DIGITS[id >> shift & 31] for shift in range(60, -1, -5))
+
+
+def parse_queue_id(text: str) -> int:
+    """The number of a queue id, any case; `ValueError` when it is not one."""
+    try:
+        number = 0
+        for c in text.upper():
+            number = number << 5 | _VALUES[c]
+    except KeyError:
+        raise ValueError(f"{text!r} is not a queue id") from None
+    if len(text) != 13 or number >> 64:
+        raise ValueError(f"{text!r} is not a queue id: 13 letters and digits")
+    return number

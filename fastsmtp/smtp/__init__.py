@@ -1,0 +1,1 @@
+"""Both ends of the SMTP dialogue, without IO, clock or tasks."""

@@ -1,0 +1,82 @@
+"""What an operator may set about the SMTP dialogue; defaults conform to RFC 5321."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fastsmtp.options import (
+    ADDRESSES,
+    CHOICE,
+    COUNT,
+    DURATION,
+    KIB,
+    MIB,
+    SIZE,
+    SWITCH,
+    TEXT,
+    option,
+)
+
+EightBit = Literal["accept", "declared", "reject"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpOptions:
+    """The `[smtp]` table. Sizes are octets, times are seconds."""
+
+    listen: list[str] = option(["127.0.0.1:2525"], "addresses to listen on", ADDRESSES)
+    banner: str = option(
+        "ESMTP fastsmtp", "text of the greeting after the host name", TEXT
+    )
+    max_message_size: int = option(
+        50 * MIB, "largest message taken (RFC 1870)", SIZE, low=64 * KIB
+    )
+    memory_per_message: int = option(
+        256 * KIB,
+        "bodies above this stream to disk while they arrive",
+        SIZE,
+        low=16 * KIB,
+    )
+    max_recipients: int = option(
+        1000, "recipients in one transaction (RFC 5321 4.5.3.1.8)", COUNT, low=100
+    )
+    max_command_line: int = option(
+        1024,
+        "octets in a command line with CRLF (RFC 5321: at least 512)",
+        SIZE,
+        low=512,
+    )
+    max_line: int = option(
+        0, "octets in a line of the body with CRLF; 0 is no limit", SIZE
+    )
+    max_received: int = option(
+        100, "Received lines before a message counts as looping", COUNT, low=100
+    )
+    max_errors: int = option(
+        20, "refused commands before the door closes", COUNT, low=1
+    )
+    max_commands: int = option(0, "commands in one connection; 0 is no limit", COUNT)
+    max_idle_commands: int = option(
+        100, "commands in a row that move no transaction (NOOP, RSET, …)", COUNT, low=10
+    )
+    max_connections: int = option(20_000, "connections in all", COUNT, low=1)
+    max_connections_per_network: int = option(
+        50, "connections from one client network (IPv4 /32, IPv6 /64)", COUNT, low=1
+    )
+    eight_bit: EightBit = option(
+        "accept",
+        "accept takes 8-bit bodies; declared wants BODY=8BITMIME; reject is 7-bit only",
+        CHOICE,
+    )
+    vrfy: bool = option(True, "answer VRFY with 252 (never tells); false: 502", SWITCH)
+    command_timeout: float = option(
+        300.0, "wait for the next command (RFC 5321 4.5.3.2.7)", DURATION, low=1
+    )
+    data_timeout: float = option(
+        180.0, "wait for the next piece of a body", DURATION, low=1
+    )
+    transaction_timeout: float = option(
+        3600.0, "from MAIL to the end of the body", DURATION, low=10
+    )
+    reply_timeout: float = option(
+        300.0, "wait for a client to read our replies", DURATION, low=1
+    )

@@ -1,0 +1,1 @@
+"""Where mail is kept: the contract (`base`), the schema (`keys`) and its backends."""

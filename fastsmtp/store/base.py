@@ -1,0 +1,217 @@
+"""The store contract: one page of promises that every backend keeps.
+
+An ordered key-value store in partitions (an account, or a shard of the queue), plus
+blobs (message bodies) that entries refer to by id, never by place.
+
+    durable   survives a crash; the moment responsibility passes
+    visible   a reader or the scheduler sees it; happens soon after
+
+- `append` resolves when the record is durable. It becomes visible when the keeper has
+  applied it; `applied(id)` waits for that.
+- `commit` is atomic in one partition, durable and visible when it returns. All checks
+  hold at that instant or nothing is written (`Conflict`).
+- A blob exists as long as something refers to it. `refs` in a commit count up and down;
+  a blob that nothing refers to stays readable for the pin time, so that "append the
+  body, then commit the reference" cannot race its deletion.
+- Keys are bytes and sort as bytes. `scan` is [lo, hi) and always limited.
+- Nothing of a backend crosses: no transaction, cursor or view outlives the call.
+- Every method raises `StoreUnavailable` when the store itself is in trouble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, NamedTuple, Protocol
+
+Done = Callable[[Exception | None], None]
+"""Called once, on the event loop: None is durable, an error is "never will be"."""
+
+Read = Callable[[int, bytes], bytes | None]
+"""(partition, key) -> value, as the transaction of `Apply` sees it."""
+
+
+class Kind(IntEnum):
+    """What a record of the message log is."""
+
+    MAIL = 1  # a message that was accepted; the envelope says for whom
+    BLOB = 2  # a body alone; a commit will refer to it
+    MOVED = 3  # a body the compactor copied; carries the old id
+
+
+class Record(NamedTuple):
+    """A durable record, as `Apply` is given it. `length` is the body's, in octets."""
+
+    id: int
+    kind: Kind
+    envelope: bytes
+    length: int
+
+
+class Put(NamedTuple):
+    part: int
+    key: bytes
+    value: bytes
+
+
+class Delete(NamedTuple):
+    part: int
+    key: bytes
+
+
+@dataclass(slots=True)
+class Writes:
+    """What applying one record changes, all of it or nothing.
+
+    refs: how many new references to the record's own blob the puts hold.
+    """
+
+    puts: list[Put] = field(default_factory=list)
+    deletes: list[Delete] = field(default_factory=list)
+    refs: int = 0
+
+
+Apply = Callable[[Record, Read], Writes]
+"""Pure: the same record and the same reads give the same writes."""
+
+
+class Check(NamedTuple):
+    """The key must hold exactly this value; None: must be absent."""
+
+    key: bytes
+    value: bytes | None
+
+
+class Due(NamedTuple):
+    """Claimed work: when it was due (milliseconds, wall clock) and which message."""
+
+    due: int
+    id: int
+
+
+NOTHING: Final[Mapping[int, int]] = {}
+
+
+class Blob(Protocol):
+    """An open body; stays readable until closed, whatever is compacted meanwhile."""
+
+    length: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` octets from `offset`; fewer only at the end. `Damaged` if the
+        place no longer holds this blob."""
+        ...
+
+    def verify(self) -> None:
+        """Read it all and compare the checksum; `Damaged` when it differs."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Spool(Protocol):
+    """A body too large for memory, on its way to disk while it arrives."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take the next octets. The buffer may be reused when this returns."""
+        ...
+
+    def backlog(self) -> int:
+        """Octets taken but not yet written; the driver pauses reading above its limit."""
+        ...
+
+    def finish(self, kind: Kind, envelope: bytes, done: Done) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Store(Protocol):
+    """One open store in one process. Methods that are not async never block."""
+
+    def next_id(self) -> int:
+        """A new id: epoch and counter, unique over processes, restarts, clock jumps."""
+        ...
+
+    def submit(
+        self,
+        id: int,
+        kind: Kind,
+        envelope: bytes,
+        head: bytes,
+        body: bytes | bytearray | memoryview,
+        done: Done,
+    ) -> None:
+        """Append a record whose body is head + body; both are copied before it returns.
+
+        The hot path of incoming mail: `done` is called when it is durable. Raises
+        `StoreUnavailable` at once when it cannot be taken."""
+        ...
+
+    def spool(self, id: int, head: bytes) -> Spool:
+        """Begin a record whose body streams in."""
+        ...
+
+    async def append(
+        self, kind: Kind, envelope: bytes, body: bytes | memoryview
+    ) -> int:
+        """`submit` for callers that can wait: returns the id once durable."""
+        ...
+
+    def follow(self, apply: Apply) -> Awaitable[None]:
+        """Run by the keeper: apply every durable record once, in order per log.
+
+        Each record's writes are applied atomically with the position reached. A record
+        whose `apply` raises is set aside (kept, counted, reported), never dropped and
+        never a stop. Runs until cancelled."""
+        ...
+
+    async def applied(self, id: int) -> None:
+        """Resolves when the record of this id, appended by this process, is visible."""
+        ...
+
+    async def commit(
+        self,
+        part: int,
+        *,
+        checks: Sequence[Check] = (),
+        puts: Sequence[tuple[bytes, bytes]] = (),
+        deletes: Sequence[bytes] = (),
+        refs: Mapping[int, int] = NOTHING,
+    ) -> int:
+        """Returns the partition's new version. Deletes are done before puts."""
+        ...
+
+    async def get(self, part: int, key: bytes) -> bytes | None: ...
+
+    def peek(self, part: int, key: bytes) -> bytes | None:
+        """`get` for hot paths that cannot suspend; local backends only."""
+        ...
+
+    async def scan(
+        self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
+    ) -> list[tuple[bytes, bytes]]: ...
+
+    async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
+        """Move up to `limit` entries that are due at `now` (ms) under the lease of
+        `holder` (an epoch) and return them. See `keys.due` and `keys.lease`."""
+        ...
+
+    async def release(self, part: int, holder: int) -> int:
+        """What a dead holder had claimed is due again; returns how many."""
+        ...
+
+    async def blob_open(self, id: int) -> Blob:
+        """Raises `KeyError` when no blob has this id."""
+        ...
+
+    def watch(self, part: int, changed: Callable[[], None]) -> Callable[[], None]:
+        """`changed()` is called on the loop after commits to `part`, at least once after
+        the last; a hint only. Returns the function that ends the watch."""
+        ...
+
+    def healthy(self) -> str | None:
+        """None, or why mail should be answered 4xx at the door. No IO, no allocation."""
+        ...
+
+    async def close(self) -> None: ...

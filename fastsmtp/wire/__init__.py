@@ -1,0 +1,1 @@
+"""Bytes to values and back: no IO, clock, asyncio or logging."""

@@ -1,0 +1,62 @@
+"""Builds every ext/<package>/<name>.pyx as fastsmtp.<package>.<name>.
+
+FASTSMTP_BUILD selects how:
+    release   (default) -O3, no bounds checks
+    debug     bounds checks and line trace for coverage; C files beside their sources
+    sanitize  release code under AddressSanitizer and UndefinedBehaviorSanitizer
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+MODE = os.environ.get("FASTSMTP_BUILD", "release")
+COMPILE = {
+    "release": ["-O3", "-g1"],
+    "debug": ["-O1", "-g"],
+    "sanitize": [
+        "-O1",
+        "-g",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+    ],
+}[MODE]
+LINK = ["-fsanitize=address,undefined"] if MODE == "sanitize" else []
+MACROS = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if MODE == "debug" else []
+
+
+def extension(source: Path) -> Extension:
+    name = ".".join(("fastsmtp", *source.relative_to("ext").with_suffix("").parts))
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=["ext"],
+        extra_compile_args=[*COMPILE, "-Wall", "-Wno-unused-function", "-pthread"],
+        extra_link_args=[*LINK, "-pthread"],
+        define_macros=MACROS,
+        depends=[
+            str(p) for p in Path("ext").rglob("*.[ph]*") if p.suffix in (".pxd", ".h")
+        ],
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension(p) for p in sorted(Path("ext").rglob("*.pyx"))],
+        include_path=["ext"],
+        build_dir=None if MODE == "debug" else "build/cython",
+        nthreads=2,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": MODE == "debug",
+            "wraparound": False,
+            "cdivision": True,
+            "linetrace": MODE == "debug",
+            "profile": MODE == "debug",
+            "embedsignature": False,
+        },
+    )
+)
