@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 def fresh(size: int) -> "memoryview[int]":
     """Private cells, all 0: for tests and tools."""
-    return memoryview(array("q", bytes(8 * size)))  # type: ignore[return-value]
+    return memoryview(array("q", bytes(8 * size)))
 
 
 class Histogram(NamedTuple):

@@ -57,7 +57,7 @@ class StoreUnavailable(Exception):
 
 
 class Conflict(Exception):
-    """A check of `Store.commit` did not hold; nothing was written. Read again, retry."""
+    """A check of `Store.commit` did not hold; nothing was written: read again."""
 
 
 class Damaged(Exception):

@@ -1,4 +1,4 @@
-"""How a package declares its settings: frozen dataclasses whose fields document themselves.
+"""How a package declares its settings: frozen dataclasses that document themselves.
 
     @dataclass(frozen=True, slots=True, kw_only=True)
     class LogOptions:

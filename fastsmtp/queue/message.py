@@ -42,7 +42,7 @@ encode_envelope = _encoder.encode
 
 
 def decode_envelope(data: bytes) -> Envelope:
-    """Raises `msgspec.DecodeError` or `msgspec.ValidationError` on bytes that are not one."""
+    """Raises `msgspec.DecodeError` or `msgspec.ValidationError` on other bytes."""
     return _decoder.decode(data)
 
 

@@ -118,7 +118,7 @@ class Spool(Protocol):
         ...
 
     def backlog(self) -> int:
-        """Octets taken but not yet written; the driver pauses reading above its limit."""
+        """Octets taken but not yet written; above a limit the driver stops reading."""
         ...
 
     def finish(self, kind: Kind, envelope: bytes, done: Done) -> None: ...
@@ -206,12 +206,12 @@ class Store(Protocol):
         ...
 
     def watch(self, part: int, changed: Callable[[], None]) -> Callable[[], None]:
-        """`changed()` is called on the loop after commits to `part`, at least once after
+        """`changed()` is called on the loop after commits to `part`, at least after
         the last; a hint only. Returns the function that ends the watch."""
         ...
 
     def healthy(self) -> str | None:
-        """None, or why mail should be answered 4xx at the door. No IO, no allocation."""
+        """None, or why the door should answer 4xx. No IO, no allocation."""
         ...
 
     async def close(self) -> None: ...
