@@ -2,9 +2,11 @@
 
 The path of a message, each stage a folder of this package:
 
-    socket → net.connection → wire.framing → smtp.session → serve.smtpd → queue.intake → store
-                                                                         ↓
-         mailbox ← delivery.local ← delivery.worker ← queue.schedule ← store
+    socket → net.connection → wire.framing → smtp.session → serve.smtpd
+                                                                │
+      store ← queue.intake ←────────────────────────────────────┘
+        │
+        └→ queue.schedule → delivery.worker → delivery.local → mailbox
 """
 
 __version__ = "0.1.0"
