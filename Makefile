@@ -1,0 +1,80 @@
+# `make run` for a first look, `make test` before a commit; see CONTRIBUTING.md.
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: help run build debug test slow lint types bench fuzz clean distclean
+
+PYTHON ?= python3
+V := .venv/bin
+DEMO := var/demo
+NATIVE := $(shell find ext -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) 2>/dev/null)
+
+help:
+	@echo "make run     build, write a demo under $(DEMO), serve on 127.0.0.1:2525"
+	@echo "make test    every test but the slow set        make slow   the slow set"
+	@echo "make lint    ruff check and format --check      make types  mypy --strict"
+	@echo "make build   the compiled modules, in place     make debug  with bounds checks"
+	@echo "make bench   micro-benchmarks                   make fuzz   fuzz the parsers"
+	@echo "make clean   remove what was built              make distclean  and .venv"
+
+run: $(DEMO)/fastsmtp.toml
+	@echo "Send the first mail, from another terminal in this folder:"
+	@echo "    python3 -c 'import smtplib; smtplib.SMTP(\"127.0.0.1\", 2525).sendmail(\"you@example.org\", \"alice@example.test\", \"Subject: hello\r\n\r\nThe first mail.\r\n\")'"
+	@echo "Read it:"
+	@echo "    $(V)/fastsmtp mail list -c $(DEMO)/fastsmtp.toml alice@example.test"
+	@echo "Watch: http://127.0.0.1:9925/metrics and /healthz. Stop: Ctrl-C."
+	@exec $(V)/fastsmtp serve -c $(DEMO)/fastsmtp.toml
+
+$(DEMO)/fastsmtp.toml: | .venv/.native
+	$(V)/fastsmtp quickstart $(DEMO) --domain example.test
+
+build: .venv/.native
+
+debug: .venv/.tools
+	rm -f .venv/.native
+	FASTSMTP_BUILD=debug $(V)/python setup.py -q build_ext --inplace --force
+
+# pytest exits with 5 when a selection holds no test; that is no failure here.
+test: .venv/.native .venv/.dev
+	$(V)/python -m pytest -m "not slow" tests || [ $$? -eq 5 ]
+
+slow: .venv/.native .venv/.dev
+	$(V)/python -m pytest -m slow tests || [ $$? -eq 5 ]
+
+lint: .venv/.dev
+	$(V)/ruff check .
+	$(V)/ruff format --check .
+
+types: .venv/.native .venv/.dev
+	$(V)/mypy fastsmtp
+
+bench: .venv/.native .venv/.dev
+	$(V)/python -m pytest --benchmark-enable --benchmark-only bench/micro_*.py
+
+clean:
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .venv/.native
+	find fastsmtp -name '*.so' -delete
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv
+
+# .venv/.tools: an environment that can compile. .venv/.native: the program, installed
+# in place and compiled. .venv/.dev: what tests, lint and types need besides.
+.venv/.tools:
+	@.ci/prepare $(PYTHON)
+	$(PYTHON) -m venv .venv
+	$(V)/python -m pip install -q --disable-pip-version-check --upgrade \
+	    pip 'setuptools>=77' 'Cython~=3.3.1'
+	@touch $@
+
+.venv/.native: .venv/.tools setup.py pyproject.toml $(NATIVE)
+	$(V)/python setup.py -q build_ext --inplace -j2
+	$(V)/python -m pip install -q --disable-pip-version-check \
+	    --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.native pyproject.toml
+	$(V)/python -m pip install -q --disable-pip-version-check \
+	    --no-build-isolation --editable '.[dev]'
+	@touch $@
