@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import signal
 import socket
@@ -46,15 +47,20 @@ class Orders(msgspec.Struct, frozen=True):
 
 def read_orders(pipe: int) -> Orders:
     """A worker's first act: the orders, length first. `EOFError` without them."""
-    with os.fdopen(pipe, "rb", buffering=0, closefd=False) as stream:
-        size = int.from_bytes(stream.read(8) or b"", "big")
-        data = b""
-        while len(data) < size:
-            piece = stream.read(size - len(data))
-            if not piece:
-                raise EOFError("the supervisor ended before it gave any orders")
-            data += piece
+    with io.FileIO(pipe, closefd=False) as stream:
+        size = int.from_bytes(_read_exactly(stream, 8), "big")
+        data = _read_exactly(stream, size)
     return msgspec.json.decode(data, type=Orders)
+
+
+def _read_exactly(stream: io.RawIOBase, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        piece = stream.read(size - len(data))
+        if not piece:
+            raise EOFError("the supervisor ended before it gave any orders")
+        data += piece
+    return data
 
 
 @dataclass(slots=True)
@@ -111,22 +117,25 @@ class Supervisor:
         self._died = died
         self._stopping = False
 
+    def stopping(self) -> bool:
+        return self._stopping
+
     def start(self) -> None:
         for worker in self.workers:
             worker.watcher = asyncio.create_task(self._keep_running(worker))
 
     async def _keep_running(self, worker: Worker) -> None:
-        while not self._stopping:
+        while not self.stopping():
             try:
                 await self._spawn(worker)
                 assert worker.process is not None
-                if self._stopping:
+                if self.stopping():
                     worker.signal(signal.SIGTERM)
                 status = await worker.process.wait()
             except OSError as error:
                 status = error.errno or 1
             self._end_lifeline(worker)
-            if self._stopping:
+            if self.stopping():
                 return
             self._died(worker, status)
             await asyncio.sleep(worker.pause(time.monotonic()))
@@ -155,7 +164,7 @@ class Supervisor:
             worker.lifeline = -1
 
     async def stop(self, order: tuple[str, ...]) -> None:
-        """Drain role by role in `order`: the next is told when the one before is gone."""
+        """Drain role by role: the next in `order` is told when the one before is gone."""
         self._stopping = True
         for role in order:
             mine = [w for w in self.workers if w.role == role]
