@@ -85,7 +85,7 @@ class Worker:
         self.failures = 0 if now - self.started > STABLE else self.failures + 1
         if self.failures < 2:
             return 0.0
-        return min(FIRST_PAUSE * 2 ** (self.failures - 2), SLOWEST)
+        return min(FIRST_PAUSE * 2.0 ** (self.failures - 2), SLOWEST)
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.alive:
@@ -164,7 +164,7 @@ class Supervisor:
             worker.lifeline = -1
 
     async def stop(self, order: tuple[str, ...]) -> None:
-        """Drain role by role: the next in `order` is told when the one before is gone."""
+        """Drain role by role: the next in `order` is told when the last is gone."""
         self._stopping = True
         for role in order:
             mine = [w for w in self.workers if w.role == role]
