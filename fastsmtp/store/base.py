@@ -12,7 +12,9 @@ blobs (message bodies) that entries refer to by id, never by place.
   hold at that instant or nothing is written (`Conflict`).
 - A blob exists as long as something refers to it. `refs` in a commit count up and down;
   a blob that nothing refers to stays readable for the pin time, so that "append the
-  body, then commit the reference" cannot race its deletion.
+  body, then commit the reference" cannot race its deletion. A commit that names a blob
+  that is not visible raises `KeyError`, one that would count below zero `Misused`;
+  both write nothing.
 - Keys are bytes and sort as bytes. `scan` is [lo, hi) and always limited.
 - Nothing of a backend crosses: no transaction, cursor or view outlives the call.
 - Every method raises `StoreUnavailable` when the store itself is in trouble.
@@ -73,7 +75,9 @@ class Writes:
 
 
 Apply = Callable[[Record, Read], Writes]
-"""Pure: the same record and the same reads give the same writes."""
+"""Pure: the same record and the same reads give the same writes.
+
+Called for `Kind.MAIL` alone; the other kinds are the backend's own business."""
 
 
 class Check(NamedTuple):
@@ -167,7 +171,9 @@ class Store(Protocol):
         ...
 
     async def applied(self, id: int) -> None:
-        """Resolves when the record of this id, appended by this process, is visible."""
+        """Resolves when the record of this id, appended by this process, is visible.
+
+        `Damaged` when its `apply` raised, so that it was set aside."""
         ...
 
     async def commit(
@@ -179,7 +185,9 @@ class Store(Protocol):
         deletes: Sequence[bytes] = (),
         refs: Mapping[int, int] = NOTHING,
     ) -> int:
-        """Returns the partition's new version. Deletes are done before puts."""
+        """Returns the partition's new version, above every one returned before.
+
+        Deletes are done before puts; deleting what is absent does nothing."""
         ...
 
     async def get(self, part: int, key: bytes) -> bytes | None: ...
@@ -194,11 +202,14 @@ class Store(Protocol):
 
     async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
         """Move up to `limit` entries that are due at `now` (ms) under the lease of
-        `holder` (an epoch) and return them. See `keys.due` and `keys.lease`."""
+        `holder` (an epoch) and return them, earliest first: `keys.due(at, id)` goes,
+        `keys.lease(holder, id)` comes, its value the due time (`keys.u64`) followed by
+        the value that stood in the due entry."""
         ...
 
     async def release(self, part: int, holder: int) -> int:
-        """What a dead holder had claimed is due again; returns how many."""
+        """What a dead holder had claimed is due again, each at the time and with the
+        value it had; returns how many."""
         ...
 
     async def blob_open(self, id: int) -> Blob:

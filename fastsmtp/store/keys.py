@@ -7,12 +7,15 @@ msgpack arrays whose codec stands beside their class (`queue.message`,
 partition 0, the directory
     a <address>              account by address, domain and local-part lower-cased
     n <name>                 counters: next account id, UIDVALIDITY
+    r <account>              an account whose removal has begun and must be finished
     v                        bumped by every change of accounts
 partitions 1 … 255, shards of the queue
     m <id>                   a queued message: envelope and state per recipient
-    d <due> <id>             due index
-    l <holder> <id>          lease: what a process is working on; value: its due time
-    c <state> <minute>       messages and octets that arrived in that minute
+    d <due> <id>             due index; value: what the counters below need of it
+    l <holder> <id>          lease: a process works on it; value: its due time, then
+                             the value of the due entry it stands for
+    c <state> <minute>       messages and octets that arrived in that minute, by the
+                             state they rest in (a lease does not change that)
 partitions from 256, one per account
     h                        head: highest modseq, next email id, quota used
     b <mailbox>              mailbox: name, role, UIDVALIDITY, UIDNEXT, counts
@@ -48,6 +51,10 @@ def counter(name: str) -> bytes:
 DIRECTORY_VERSION: Final = b"v"
 
 
+def removal(account: int) -> bytes:
+    return b"r" + u64(account)
+
+
 def queued(id: int) -> bytes:
     return b"m" + u64(id)
 
@@ -55,6 +62,16 @@ def queued(id: int) -> bytes:
 def due(at: int, id: int) -> bytes:
     """`at` is milliseconds of the wall clock."""
     return b"d" + u64(at) + u64(id)
+
+
+def parse_due(key: bytes) -> tuple[int, int]:
+    """When, and which message."""
+    return int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:17], "big")
+
+
+def leases(holder: int) -> bytes:
+    """The prefix of all that one process works on."""
+    return b"l" + u64(holder)
 
 
 def lease(holder: int, id: int) -> bytes:
@@ -90,5 +107,8 @@ def delivered(id: int, recipient: str) -> bytes:
 
 
 def after(prefix: bytes) -> bytes:
-    """The first key behind all keys that begin with `prefix`, for `scan`."""
-    return prefix[:-1] + bytes((prefix[-1] + 1,))
+    """The first key behind all keys that begin with `prefix`, for `scan`.
+
+    A prefix of nothing but 0xFF has none; ours begin with a letter."""
+    head = prefix.rstrip(b"\xff")
+    return head[:-1] + bytes((head[-1] + 1,))
