@@ -8,6 +8,7 @@ directory; in tests it is `cells.fresh(SIZE)`. `fastsmtp.metrics` gives them nam
 
 from array import array
 from bisect import bisect_left
+from math import prod
 from typing import NamedTuple
 
 
@@ -43,3 +44,27 @@ SECONDS = (
 )
 OCTETS = tuple(float(4**n * 1024) for n in range(-1, 9))  # 256 B … 64 MiB
 """Edges for durations and sizes."""
+
+
+class Labelled(NamedTuple):
+    """Counters with labels: a place for every combination of their values, in order.
+
+    first   place of the first combination
+    labels  names and their values; the last name varies fastest
+    width   cells of one combination (a histogram's size)
+    """
+
+    first: int
+    labels: tuple[tuple[str, tuple[str, ...]], ...]
+    width: int = 1
+
+    def place(self, *values: str) -> int:
+        number = 0
+        for (_, allowed), value in zip(self.labels, values, strict=True):
+            number = number * len(allowed) + allowed.index(value)
+        return self.first + number * self.width
+
+    @property
+    def end(self) -> int:
+        """The first place behind them."""
+        return self.first + prod(len(v) for _, v in self.labels) * self.width
