@@ -1,0 +1,1 @@
+"""What may come in and for whom: pure decisions, given the facts."""
