@@ -1,0 +1,53 @@
+"""The cells of one listener's sessions; `fastsmtp.metrics` gives them their names."""
+
+from itertools import product
+from typing import Final, get_args
+
+from fastsmtp.cells import OCTETS, SECONDS, Histogram, Labelled
+from fastsmtp.errors import Reason
+from fastsmtp.smtp.commands import VERBS
+
+CLASSES: Final = ("2", "3", "4", "5")
+STAGES: Final = ("connect", "helo", "mail", "rcpt", "data", "eod")
+REASONS: Final = get_args(Reason)
+FAMILIES: Final = ("ipv4", "ipv6", "other")
+ARRIVALS: Final = (
+    *("accepted", "limit", "rate", "banned", "early_talker", "dnsbl", "overload"),
+)
+PARTINGS: Final = ("quit", "timeout", "reset", "too_many_errors", "shutdown")
+RESULTS: Final = ("accepted", "rejected", "deferred", "aborted")
+SAID: Final = (*VERBS, "other", "eod")
+"""Values of the label `command`: eod is the end of the data."""
+
+OPEN: Final = 0  # gauge: connections now
+CONNECTIONS: Final = Labelled(1, (("family", FAMILIES), ("result", ARRIVALS)))
+DISCONNECTS: Final = Labelled(CONNECTIONS.end, (("reason", PARTINGS),))
+MESSAGES: Final = Labelled(DISCONNECTS.end, (("result", RESULTS),))
+COMMANDS: Final = Labelled(MESSAGES.end, (("command", SAID), ("code_class", CLASSES)))
+REJECTS: Final = Labelled(
+    COMMANDS.end, (("stage", STAGES), ("reason", REASONS), ("code_class", ("4", "5")))
+)
+SIZE: Final = Histogram(REJECTS.end, OCTETS)
+RECIPIENTS: Final = Histogram(
+    SIZE.first + SIZE.size, (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+)
+ACCEPT: Final = Histogram(RECIPIENTS.first + RECIPIENTS.size, SECONDS, 1e-6)
+"""MAIL to the 250 of the message."""
+RECEIVE: Final = Histogram(ACCEPT.first + ACCEPT.size, SECONDS, 1e-6)
+"""354 to the end of the data."""
+DURATION_EDGES: Final = (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0)
+DURATIONS: Final = Labelled(
+    RECEIVE.first + RECEIVE.size,
+    COMMANDS.labels,
+    len(DURATION_EDGES) + 2,
+)
+"""From the arrival of a command to its reply; `duration(...)` is one histogram."""
+CELLS: Final = DURATIONS.end
+
+
+def duration(command: str, code_class: str) -> Histogram:
+    return Histogram(DURATIONS.place(command, code_class), DURATION_EDGES, 1e-6)
+
+
+def durations() -> "dict[tuple[str, str], Histogram]":
+    return {(said, code): duration(said, code) for said, code in product(SAID, CLASSES)}

@@ -1,0 +1,66 @@
+"""What the session says by itself, and how any answer becomes a line.
+
+Every line but the greeting and the answers to HELO and EHLO carries an enhanced code
+(RFC 2034 4). No text holds anything the peer sent: there is nothing to inject.
+"""
+
+from typing import Final
+
+from fastsmtp.errors import Refused
+
+OK: Final = b"250 2.0.0 Ok\r\n"
+SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
+RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
+START: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
+CANNOT_VERIFY: Final = b"252 2.0.0 Send mail and it will be tried\r\n"
+BYE: Final = b"221 2.0.0 Bye\r\n"
+HELP: Final = (
+    b"214 2.0.0 Commands: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n"
+)
+
+UNKNOWN: Final = Refused(500, "5.5.2", "Command not recognized", "syntax")
+TOO_LONG: Final = Refused(500, "5.5.2", "Line too long", "syntax")
+BARE: Final = Refused(500, "5.5.2", "Line has a bare CR, bare LF or NUL", "syntax")
+OFF: Final = Refused(502, "5.5.1", "Command not implemented", "syntax")
+NO_ARGUMENT: Final = Refused(501, "5.5.4", "Takes no argument", "syntax")
+ARGUMENT: Final = Refused(501, "5.5.4", "An argument is missing", "syntax")
+BAD_NAME: Final = Refused(501, "5.5.4", "That is not a host name", "syntax")
+BAD_PATH: Final = Refused(501, "5.1.7", "Bad sender address syntax", "syntax")
+BAD_RECIPIENT: Final = Refused(501, "5.1.3", "Bad recipient address syntax", "syntax")
+BAD_PARAMETER: Final = Refused(501, "5.5.4", "Bad value of a parameter", "syntax")
+PARAMETER: Final = Refused(555, "5.5.4", "Parameter not recognized", "syntax")
+NOT_ASCII: Final = Refused(553, "5.6.7", "Address needs SMTPUTF8", "syntax")
+EARLY: Final = Refused(503, "5.5.0", "Sent before the answer it depends on", "sequence")
+TOO_BIG: Final = Refused(552, "5.3.4", "Message is larger than we take", "size")
+RECIPIENTS: Final = Refused(452, "4.5.3", "Too many recipients", "limit")
+LOOP: Final = Refused(554, "5.4.6", "Too many Received lines: mail loop", "loop")
+ERRORS: Final = Refused(421, "4.7.0", "Too many errors", "limit")
+COMMANDS: Final = Refused(421, "4.7.0", "Too many commands", "limit")
+TROUBLE: Final = Refused(451, "4.3.0", "Our own trouble, try again", "overload")
+NO_ROOM: Final = Refused(452, "4.3.1", "Cannot store mail now", "store_error")
+
+
+def line(code: int, enhanced: str, text: str) -> bytes:
+    """One reply line of at most 512 octets (RFC 5321 4.5.3.1.5), ASCII, no controls."""
+    words = f"{code} {enhanced} {text}" if enhanced else f"{code} {text}"
+    clean = "".join(c if " " <= c <= "~" else "?" for c in words[:510])
+    return clean.encode("ascii") + b"\r\n"
+
+
+def refusal(refused: Refused) -> bytes:
+    return line(refused.code, refused.enhanced, refused.text)
+
+
+def lines(code: int, texts: "tuple[str, ...]") -> bytes:
+    """A multi-line reply: `250-` on all lines but the last, the same code on each."""
+    last = len(texts) - 1
+    return b"".join(
+        f"{code}{' ' if n == last else '-'}{text}\r\n".encode("ascii", "replace")
+        for n, text in enumerate(texts)
+    )
+
+
+def content(status: str, text: str, at_line: int) -> Refused:
+    """A message refused for what is in it; `at_line` counts from 1, 0 is unknown."""
+    where = f" (line {at_line})" if at_line else ""
+    return Refused(554, status, text + where, "content")
