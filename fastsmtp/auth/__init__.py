@@ -1,0 +1,1 @@
+"""SASL exchanges, password records and accounts; no IO."""
