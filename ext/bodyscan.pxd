@@ -98,7 +98,7 @@ cdef extern from *:
     enum { ODD_EIGHT_BIT = 1, ODD_NUL = 2 };
 
     #if defined(__SSE2__) && !defined(BODYSCAN_PORTABLE)
-    /* Copies 64 octets (unless out is NULL); bit i of cr and lf tells what octet i is. */
+    /* Copies 64 octets (unless out is NULL); bit i of cr, lf: what octet i is. */
     static inline unsigned body_block(const unsigned char *in, unsigned char *out,
                                       uint64_t *cr, uint64_t *lf) {
         const __m128i CRS = _mm_set1_epi8(13), LFS = _mm_set1_epi8(10);
@@ -112,7 +112,8 @@ cdef extern from *:
             _mm_storeu_si128((__m128i *)out + 2, c);
             _mm_storeu_si128((__m128i *)out + 3, d);
         }
-    #define BODY_BITS(v, of) ((uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, of)))
+    #define BODY_BITS(v, of) \
+        ((uint64_t)(unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, of)))
         *cr = BODY_BITS(a, CRS) | BODY_BITS(b, CRS) << 16 | BODY_BITS(c, CRS) << 32
             | BODY_BITS(d, CRS) << 48;
         *lf = BODY_BITS(a, LFS) | BODY_BITS(b, LFS) << 16 | BODY_BITS(c, LFS) << 32
@@ -203,7 +204,7 @@ cdef struct BodyScan:
     Place nul
     Place bare_cr
     Place bare_lf
-    int64_t header_end  # octets of output up to and with the empty line; -1: no such line
+    int64_t header_end  # octets of output up to and with the empty line; -1: none
     int64_t received  # Received fields of the header
     int64_t return_paths  # fields left out
     int64_t left_out  # their octets
