@@ -9,7 +9,7 @@ its defaults; a package is handed its own object and never sees the file.
 """
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import MISSING, field
 from typing import Any, Final
 
 KIB: Final = 1024
@@ -22,7 +22,35 @@ DURATION: Final = "duration"  # seconds; written "5 min", "250 ms", "1 d" or a n
 TEXT: Final = "text"
 SWITCH: Final = "switch"  # true or false
 CHOICE: Final = "choice"  # one word of a Literal
+ADDRESS: Final = "address"  # "host:port", "[::1]:port"
 ADDRESSES: Final = "addresses"  # list of "host:port"
+PATH: Final = "path"  # a pathlib.Path; a relative one starts at the file's folder
+HOSTNAME: Final = "hostname"  # a full host name, "mx.example.org"
+MAILBOX: Final = "mailbox"  # an e-mail address; "" is nobody
+ALIASES: Final = "aliases"  # table: local-part -> list of e-mail addresses
+
+
+REQUIRED: Final = MISSING
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """ "host:port" or "[IPv6]:port" as (host, port); port 0 is any free one.
+
+    Raises `ValueError` with a sentence that says what is wrong."""
+    host, colon, digits = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        raise ValueError("has no port")
+    if not (digits.isascii() and digits.isdigit() and int(digits) < 65536):
+        raise ValueError("has a port that is not a number from 0 to 65535")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if ":" not in host:
+            raise ValueError("has brackets around what is not an IPv6 address")
+    elif ":" in host:
+        raise ValueError("is an IPv6 address without its brackets")
+    if not host:
+        raise ValueError("has no host")
+    return host, int(digits)
 
 
 def option(
@@ -39,6 +67,8 @@ def option(
     kind   how the value is written in the file, one of the constants above
     low, high  the inclusive range allowed, in bytes, seconds or units
     check  returns None, or one sentence that says what is allowed
+
+    A `default` of REQUIRED means that the file must hold the key.
     """
     meta = {"doc": doc, "kind": kind, "low": low, "high": high, "check": check}
     if isinstance(default, list | dict):
