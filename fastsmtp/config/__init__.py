@@ -1,0 +1,85 @@
+"""The configuration: the only reader of its file and of FASTSMTP_* variables.
+
+source   the TOML text, the lines of its keys, the environment
+kinds    how each kind of setting is written
+reader   source -> Config, collecting every mistake
+meaning  what is well written and yet wrong
+model    Config itself
+document the same option texts as a commented file and as a page
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from fastsmtp.config.meaning import examine
+from fastsmtp.config.model import (
+    Config,
+    LogOptions,
+    MetricsOptions,
+    ProcessOptions,
+)
+from fastsmtp.config.problem import ConfigErrors, Problem
+from fastsmtp.config.reader import Reader
+from fastsmtp.config.source import read_source
+
+__all__ = [
+    "Config",
+    "ConfigErrors",
+    "LogOptions",
+    "MetricsOptions",
+    "Problem",
+    "ProcessOptions",
+    "check",
+    "find",
+    "load",
+]
+
+PLACES: Final = ("fastsmtp.toml", "/etc/fastsmtp/fastsmtp.toml")
+"""Where the file is looked for when none is named."""
+
+
+def find(named: str | None) -> Path:
+    """The file to read; raises `ConfigErrors` when none is named and none is there."""
+    if named is not None:
+        return Path(named)
+    for place in PLACES:
+        if os.path.exists(place):
+            return Path(place)
+    raise ConfigErrors(
+        [
+            Problem(
+                source="fastsmtp",
+                key="configuration",
+                text=f"not found: neither {' nor '.join(PLACES)} is there",
+                advice="name one with -c FILE, or write one with"
+                " `fastsmtp quickstart DIR --domain D`",
+            )
+        ]
+    )
+
+
+def check(
+    path: str | Path, environ: Mapping[str, str] | None = None
+) -> tuple[Config | None, list[Problem]]:
+    """The configuration, or None when it cannot be used, and every finding."""
+    try:
+        source = read_source(Path(path), os.environ if environ is None else environ)
+    except ConfigErrors as errors:
+        return None, errors.problems
+    reader = Reader(source)
+    config = reader.config()
+    problems = reader.problems + examine(config, source)
+    problems.sort(key=lambda problem: (problem.line == 0, problem.line, problem.column))
+    if any(problem.severity == "error" for problem in problems):
+        return None, problems
+    return config, problems
+
+
+def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
+    """The checked configuration. Raises `ConfigErrors` with all mistakes at once."""
+    config, problems = check(path, environ)
+    if config is None:
+        raise ConfigErrors(problems)
+    return config

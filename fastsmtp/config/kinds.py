@@ -1,0 +1,387 @@
+"""How each kind of setting is written: text or TOML value -> value, and back.
+
+A reader raises `Wrong` with one sentence about the value; `allowed` is the sentence
+about what may stand there instead.
+"""
+
+import json
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar, get_args
+
+from fastsmtp.options import (
+    ADDRESS,
+    ADDRESSES,
+    ALIASES,
+    CHOICE,
+    COUNT,
+    DURATION,
+    HOSTNAME,
+    MAILBOX,
+    PATH,
+    SIZE,
+    SWITCH,
+    TEXT,
+    split_address,
+)
+
+_N = TypeVar("_N", int, float)
+_T = TypeVar("_T")
+
+
+class Fault(NamedTuple):
+    """What is wrong with a value, or with the part of it at `below`."""
+
+    text: str
+    below: tuple[str | int, ...] = ()
+    advice: str = ""
+
+
+class Wrong(Exception):
+    """A value cannot be read; `faults` holds every reason, `rest` what of a list or
+    table is still good, so that it can be checked further."""
+
+    def __init__(self, *faults: Fault, rest: Any = None) -> None:
+        super().__init__("; ".join(fault.text for fault in faults))
+        self.faults = faults
+        self.rest = rest
+
+
+class Setting(NamedTuple):
+    """One field of an options class, as `fastsmtp.options.option` described it."""
+
+    kind: str
+    hint: Any
+    meta: Mapping[str, Any]
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.hint)
+
+
+_SIZES: Final = {
+    "B": 1,
+    **{f"{letter}B": 1000**n for n, letter in enumerate("KMGT", 1)},
+    **{f"{letter}IB": 1024**n for n, letter in enumerate("KMGT", 1)},
+}
+_TIMES: Final = {
+    "ms": 0.001,
+    "s": 1.0,
+    "sec": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 7 * 86400.0,
+}
+_MEASURE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
+_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
+
+
+def name_fault(name: str) -> str | None:
+    """Why this is not a domain name (RFC 5321 4.1.2 Domain, 4.5.3.1.2), or None."""
+    if not name.isascii():
+        return "has letters outside ASCII; write its xn-- form"
+    if not name or len(name) > 255:
+        return "is empty" if not name else "is longer than 255 octets"
+    if name.endswith("."):
+        return "ends with a dot"
+    if re.fullmatch(r"[0-9.]+|\[.*\]", name):
+        return "is an IP address, not a name"
+    for label in name.split("."):
+        if not _LABEL.fullmatch(label):
+            shown = f'has the part "{label}"' if label else "has two dots in a row"
+            return f"{shown}; parts are letters, digits and inner hyphens, at most 63"
+    return None
+
+
+def local_part_fault(local: str) -> str | None:
+    """Why this cannot be the name of an account or alias (a dot-atom), or None."""
+    if not local or len(local) > 64:
+        return "is empty" if not local else "is longer than 64 octets"
+    if not all(_ATOM.fullmatch(atom) for atom in local.split(".")):
+        return "has a local-part that is not plain words joined by single dots"
+    return None
+
+
+def mailbox_fault(address: str) -> str | None:
+    """Why this is not a plain e-mail address, or None."""
+    local, at, domain = address.rpartition("@")
+    if not at:
+        return "has no @domain"
+    return local_part_fault(local) or name_fault(domain)
+
+
+def _text(raw: Any, setting: Setting) -> str:
+    if not isinstance(raw, str):
+        raise Wrong(Fault("is not text", advice='put it in quotes: "…"'))
+    if any(c < " " or c == "\x7f" for c in raw):
+        raise Wrong(Fault("holds a control character"))
+    return raw
+
+
+def _count(raw: Any, setting: Setting) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int):
+        raise Wrong(Fault("is not a whole number"))
+    return _bounded(raw, setting)
+
+
+def _size(raw: Any, setting: Setting) -> int:
+    if isinstance(raw, str):
+        number, unit = _measure(raw, "a size")
+        factor = _SIZES.get(unit.upper() or "B")
+        if factor is None:
+            raise Wrong(Fault(f'has the unknown unit "{unit}"'))
+        raw = number * factor
+        if raw != int(raw):
+            raise Wrong(Fault("is not a whole number of octets"))
+        raw = int(raw)
+    return _count(raw, setting)
+
+
+def _duration(raw: Any, setting: Setting) -> float:
+    if isinstance(raw, str):
+        number, unit = _measure(raw, "a duration")
+        factor = _TIMES.get(unit or "s")
+        if factor is None:
+            raise Wrong(Fault(f'has the unknown unit "{unit}"'))
+        raw = number * factor
+    number_like = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if not number_like or not math.isfinite(raw):
+        raise Wrong(Fault("is not a duration"))
+    return _bounded(float(raw), setting)
+
+
+def _measure(raw: str, what: str) -> tuple[float, str]:
+    match = _MEASURE.fullmatch(raw.strip())
+    if match is None:
+        raise Wrong(Fault(f"is not {what}"))
+    return float(match[1]), match[2]
+
+
+def _bounded(number: _N, setting: Setting) -> _N:
+    low, high = setting.meta.get("low"), setting.meta.get("high")
+    if number < (low or 0):
+        raise Wrong(Fault("is too small"))
+    if high is not None and number > high:
+        raise Wrong(Fault("is too large"))
+    return number
+
+
+def _switch(raw: Any, setting: Setting) -> bool:
+    if not isinstance(raw, bool):
+        raise Wrong(Fault("is neither true nor false"))
+    return raw
+
+
+def _choice(raw: Any, setting: Setting) -> str:
+    if raw not in setting.choices:
+        raise Wrong(Fault("is not one of the words allowed"))
+    return str(raw)
+
+
+def _address(raw: Any, setting: Setting) -> str:
+    text = _text(raw, setting)
+    try:
+        split_address(text)
+    except ValueError as error:
+        raise Wrong(Fault(str(error))) from None
+    return text
+
+
+def _addresses(raw: Any, setting: Setting) -> list[str]:
+    return _each(raw, setting, _address)
+
+
+def _each(raw: Any, setting: Setting, read: Callable[[Any, Setting], _T]) -> list[_T]:
+    """Every element of a list; all faults together, each with its index."""
+    if not isinstance(raw, list):
+        raise Wrong(Fault("is not a list", advice='write ["…", "…"]'))
+    values, faults = [], []
+    for index, item in enumerate(raw):
+        try:
+            values.append(read(item, setting))
+        except Wrong as wrong:
+            faults += [Fault(f.text, (index, *f.below), f.advice) for f in wrong.faults]
+    if faults:
+        raise Wrong(*faults, rest=values or None)
+    return values
+
+
+def _path(raw: Any, setting: Setting) -> Path:
+    text = _text(raw, setting)
+    if not text:
+        raise Wrong(Fault("is empty"))
+    return Path(text)
+
+
+def _hostname(raw: Any, setting: Setting) -> str:
+    text = _text(raw, setting)
+    if fault := name_fault(text):
+        raise Wrong(Fault(fault))
+    return text
+
+
+def _mailbox(raw: Any, setting: Setting) -> str:
+    text = _text(raw, setting)
+    if text and (fault := mailbox_fault(text)):
+        raise Wrong(Fault(fault))
+    return text
+
+
+def _target(raw: Any, setting: Setting) -> str:
+    if raw == "":
+        raise Wrong(Fault("is empty"))
+    return _mailbox(raw, setting)
+
+
+def _aliases(raw: Any, setting: Setting) -> dict[str, list[str]]:
+    if not isinstance(raw, dict):
+        raise Wrong(Fault("is not a table", advice='write { name = ["address"] }'))
+    found: dict[str, list[str]] = {}
+    faults = []
+    for name, targets in raw.items():
+        try:
+            found[name] = _alias(name, targets, setting)
+        except Wrong as wrong:
+            faults += [Fault(f.text, (name, *f.below), f.advice) for f in wrong.faults]
+            found[name] = wrong.rest or []
+    if faults:
+        raise Wrong(*faults, rest=found)
+    return found
+
+
+def _alias(name: str, targets: Any, setting: Setting) -> list[str]:
+    if "@" in name:
+        raise Wrong(
+            Fault(
+                "names its domain twice",
+                advice=f'write only "{name.rpartition("@")[0]}", the part before the @',
+            )
+        )
+    if fault := local_part_fault(name):
+        raise Wrong(Fault(fault))
+    found = _each([targets] if isinstance(targets, str) else targets, setting, _target)
+    if not found:
+        raise Wrong(Fault("leads nowhere: its list is empty"))
+    return found
+
+
+READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
+    TEXT: _text,
+    COUNT: _count,
+    SIZE: _size,
+    DURATION: _duration,
+    SWITCH: _switch,
+    CHOICE: _choice,
+    ADDRESS: _address,
+    ADDRESSES: _addresses,
+    PATH: _path,
+    HOSTNAME: _hostname,
+    MAILBOX: _mailbox,
+    ALIASES: _aliases,
+}
+
+
+def read(raw: Any, setting: Setting) -> Any:
+    """The value of a setting from what TOML gave; raises `Wrong`."""
+    value = READERS[setting.kind](raw, setting)
+    check = setting.meta.get("check")
+    if check is not None and (sentence := check(value)):
+        raise Wrong(Fault(sentence))
+    return value
+
+
+def read_text(text: str, setting: Setting) -> Any:
+    """The same from an environment variable or a file: plain text, or TOML where the
+    value is a list or a table; a list of words may be given with commas."""
+    raw: Any = text
+    if setting.kind in (COUNT, SWITCH, ALIASES):
+        raw = _toml(text)
+    elif setting.kind == ADDRESSES:
+        words = [word.strip() for word in text.split(",") if word.strip()]
+        raw = _toml(text) if text.lstrip().startswith("[") and '"' in text else words
+    return read(raw, setting)
+
+
+def _toml(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+_ALLOWED: Final[Mapping[str, str]] = {
+    TEXT: "text in quotes",
+    COUNT: "a whole number",
+    SIZE: 'a size such as "50 MiB", or a number of octets',
+    DURATION: 'a time such as "5 min", "250 ms" or "1 d", or a number of seconds',
+    SWITCH: "true or false",
+    CHOICE: "one of",
+    ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25"',
+    ADDRESSES: 'a list of "host:port", such as ["0.0.0.0:25", "[::]:25"]',
+    PATH: "the path of a folder",
+    HOSTNAME: 'a full host name such as "mx.example.org"',
+    MAILBOX: 'an e-mail address such as "alice@example.org"',
+    ALIASES: 'a table of lists of addresses: { sales = ["alice@example.org"] }',
+}
+
+
+def allowed(setting: Setting) -> str:
+    """What may stand there, in one clause without a full stop."""
+    return _ALLOWED[setting.kind] + _joined(setting)
+
+
+def _joined(setting: Setting) -> str:
+    words = limits(setting)
+    separator = " " if setting.kind == CHOICE else ", "
+    return separator + words if words else ""
+
+
+def limits(setting: Setting) -> str:
+    """The words or the range that a value must keep to; "" when there are none."""
+    if setting.kind == CHOICE:
+        return ", ".join(f'"{word}"' for word in setting.choices)
+    low, high = setting.meta.get("low"), setting.meta.get("high")
+    return ", ".join(
+        f"{word} {show(bound, setting.kind)}"
+        for word, bound in (("at least", low), ("at most", high))
+        if bound is not None
+    )
+
+
+def show(value: Any, kind: str) -> str:
+    """A value as one writes it in the file."""
+    if kind == SIZE:
+        for unit in ("TiB", "GiB", "MiB", "KiB"):
+            if value and value % _SIZES[unit.upper()] == 0:
+                return f'"{value // _SIZES[unit.upper()]} {unit}"'
+        return f'"{value} B"' if value else "0"
+    if kind == DURATION:
+        for unit in ("d", "h", "min", "s"):
+            if value and value % _TIMES[unit] == 0:
+                return f'"{value / _TIMES[unit]:g} {unit}"'
+        return f'"{value * 1000:g} ms"' if value else "0"
+    return toml(value)
+
+
+def toml(value: Any) -> str:
+    """Any value as TOML on one line."""
+    if isinstance(value, Mapping):
+        pairs = (f"{key(str(name))} = {toml(item)}" for name, item in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(toml(item) for item in value) + "]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def key(name: str) -> str:
+    """A key, in quotes where TOML needs them."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else toml(name)

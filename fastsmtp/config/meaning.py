@@ -1,0 +1,239 @@
+"""Checks of what a configuration means: well written and yet wrong."""
+
+import ipaddress
+import os
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Any, Final
+
+from fastsmtp.config.model import Config
+from fastsmtp.config.places import Key
+from fastsmtp.config.problem import Problem
+from fastsmtp.config.reader import dotted
+from fastsmtp.config.source import Source
+from fastsmtp.options import split_address
+
+SOCKET_PATH: Final = 107  # octets in sun_path without its NUL (unix(7))
+SOCKET_NAME: Final = len("/control.sock")
+
+Check = Callable[[Config, Source], Iterator[Problem]]
+
+
+def examine(config: Config, source: Source) -> list[Problem]:
+    """Every finding, in the order of the checks below."""
+    return [problem for check in CHECKS for problem in check(config, source)]
+
+
+def _problem(
+    source: Source, path: Key, text: str, value: str = "", **rest: Any
+) -> Problem:
+    place = source.place(path)
+    return Problem(
+        source=source.file,
+        key=dotted(path),
+        line=place.line,
+        column=place.column,
+        value=value,
+        text=text,
+        **rest,
+    )
+
+
+def hostname(config: Config, source: Source) -> Iterator[Problem]:
+    if "." not in config.hostname or config.hostname.lower() in ("localhost",):
+        yield _problem(
+            source,
+            ("hostname",),
+            "has no domain; other servers distrust such a name",
+            f'"{config.hostname}"',
+            advice="use the name that the address of this machine resolves to",
+            severity="warning",
+        )
+
+
+def folders(config: Config, source: Source) -> Iterator[Problem]:
+    for name, path in (("data", config.data), ("run", config.run)):
+        if path.exists() and not path.is_dir():
+            yield _problem(
+                source,
+                (name,),
+                "is a file, not a folder",
+                f'"{path}"',
+                advice="name a folder; it is made when it does not exist",
+            )
+    length = len(os.fsencode(config.run)) + SOCKET_NAME
+    if length > SOCKET_PATH:
+        yield _problem(
+            source,
+            ("run",),
+            f"is too long for a Unix socket by {length - SOCKET_PATH} octets",
+            f'"{config.run}"',
+            allowed=f"at most {SOCKET_PATH - SOCKET_NAME} octets",
+            advice='set run to a short path, such as "/run/fastsmtp"',
+        )
+
+
+def listeners(config: Config, source: Source) -> Iterator[Problem]:
+    """Two sockets on one address: the second would not start."""
+    taken: list[tuple[Key, str]] = [
+        (("smtp", "listen", index), address)
+        for index, address in enumerate(config.smtp.listen)
+    ]
+    if not taken:
+        yield _problem(source, ("smtp", "listen"), "is empty: no mail would come in")
+    taken.append((("metrics", "listen"), config.metrics.listen))
+    for (first, one), (second, other) in combinations(taken, 2):
+        if _collide(one, other):
+            yield _problem(
+                source,
+                second,
+                f"needs the same port as {dotted(first)} ({one})",
+                f'"{other}"',
+                advice="give each its own address or port",
+            )
+
+
+def _collide(one: str, other: str) -> bool:
+    (host, port), (host2, port2) = split_address(one), split_address(other)
+    if port == 0 or port != port2:
+        return False
+    if host == host2:
+        return True
+    try:
+        first, second = ipaddress.ip_address(host), ipaddress.ip_address(host2)
+    except ValueError:
+        return False
+    same_family = first.version == second.version
+    return same_family and (
+        first == second or first.is_unspecified or second.is_unspecified
+    )
+
+
+def targets(config: Config, source: Source) -> Iterator[Problem]:
+    """Aliases and catch-alls lead to domains of this server."""
+    for path, address in _targets(config):
+        domain = address.rpartition("@")[2].lower()
+        if domain not in config.domains:
+            yield _problem(
+                source,
+                path,
+                f"leads to {domain}, which is not a domain of this server; mail is"
+                " not sent on yet",
+                f'"{address}"',
+                allowed="an address in " + ", ".join(sorted(config.domains)),
+            )
+
+
+def _targets(config: Config) -> Iterator[tuple[Key, str]]:
+    for domain, options in config.domains.items():
+        path: Key = ("domains", domain)
+        if options.catch_all:
+            yield (*path, "catch_all"), options.catch_all
+        for alias, addresses in options.aliases.items():
+            for index, address in enumerate(addresses):
+                yield (*path, "aliases", alias, index), address
+
+
+def aliases_twice(config: Config, source: Source) -> Iterator[Problem]:
+    for domain, options in config.domains.items():
+        seen: dict[str, str] = {}
+        for alias in options.aliases:
+            first = seen.setdefault(alias.lower(), alias)
+            if first != alias:
+                yield _problem(
+                    source,
+                    ("domains", domain, "aliases", alias),
+                    f"is the same name as {first}; case does not count",
+                    advice="join the two",
+                )
+
+
+def loops(config: Config, source: Source) -> Iterator[Problem]:
+    """Aliases that lead to each other have nobody who gets the mail. One that names
+    itself means the account of that name."""
+    edges: dict[str, list[str]] = {}
+    paths: dict[str, Key] = {}
+    for domain, options in config.domains.items():
+        for alias, addresses in options.aliases.items():
+            address = f"{alias}@{domain}".lower()
+            lowered = [target.lower() for target in addresses]
+            edges[address] = [target for target in lowered if target != address]
+            paths[address] = ("domains", domain, "aliases", alias)
+    reported: set[str] = set()
+    for start in edges:
+        loop = [] if start in reported else _loop(start, edges)
+        if loop:
+            reported.update(loop)
+            yield _problem(
+                source,
+                paths[start],
+                "leads back to itself: " + " → ".join((*loop, start)),
+                advice="let one of them lead to an account",
+            )
+
+
+def _loop(start: str, edges: dict[str, list[str]]) -> list[str]:
+    """The shortest way from `start` back to it, without the return; [] if none."""
+    ways = [[start]]
+    seen = {start}
+    for way in ways:
+        for target in edges.get(way[-1], ()):
+            if target == start:
+                return way
+            if target not in seen:
+                seen.add(target)
+                ways.append([*way, target])
+    return []
+
+
+def postmaster(config: Config, source: Source) -> Iterator[Problem]:
+    """RFC 5321 4.5.1: mail to postmaster must reach somebody."""
+    for domain, options in config.domains.items():
+        named = any(alias.lower() == "postmaster" for alias in options.aliases)
+        if not named and not options.catch_all:
+            yield _problem(
+                source,
+                ("domains", domain),
+                f"postmaster@{domain} is read by nobody, unless an account has"
+                " that name",
+                advice='add aliases = { postmaster = ["…"] }',
+                severity="warning",
+            )
+
+
+def processes(config: Config, source: Source) -> Iterator[Problem]:
+    if config.processes.mode == "one" and config.processes.receivers > 1:
+        yield _problem(
+            source,
+            ("processes", "receivers"),
+            "has no effect in mode one",
+            str(config.processes.receivers),
+            advice='set mode = "split"',
+            severity="warning",
+        )
+
+
+def memory(config: Config, source: Source) -> Iterator[Problem]:
+    smtp = config.smtp
+    if smtp.max_connections_per_network > smtp.max_connections:
+        yield _problem(
+            source,
+            ("smtp", "max_connections_per_network"),
+            "is above max_connections: one network may take every connection",
+            str(smtp.max_connections_per_network),
+            allowed=f"at most {smtp.max_connections}",
+            severity="warning",
+        )
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    hostname,
+    folders,
+    listeners,
+    targets,
+    aliases_twice,
+    loops,
+    postmaster,
+    processes,
+    memory,
+)

@@ -1,0 +1,90 @@
+"""The whole configuration as one frozen value, and its way to another process."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from fastsmtp.options import (
+    ADDRESS,
+    CHOICE,
+    COUNT,
+    HOSTNAME,
+    PATH,
+    REQUIRED,
+    option,
+)
+from fastsmtp.policy.options import DomainOptions
+from fastsmtp.smtp.options import SmtpOptions
+from fastsmtp.store.options import StoreOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsOptions:
+    """The `[metrics]` table: /metrics, /healthz and /readyz."""
+
+    listen: str = option(
+        "127.0.0.1:9925", "address of the HTTP endpoint of Prometheus", ADDRESS
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """The `[log]` table. Logs go to standard output, one JSON object a line."""
+
+    level: Literal["debug", "info", "warning", "error"] = option(
+        "info", "the least that is worth a line", CHOICE
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessOptions:
+    """The `[processes]` table."""
+
+    mode: Literal["one", "split"] = option(
+        "one",
+        "one: one process does all; split: receivers, a keeper and a supervisor",
+        CHOICE,
+    )
+    receivers: int = option(
+        1, "processes that take in mail; counts when mode is split", COUNT, low=1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """What the file and the environment say, checked. `data` and `run` are absolute.
+
+    A package is handed its own table; nobody below the composition root sees this."""
+
+    hostname: str = option(
+        REQUIRED, "this machine's name in greetings and Received lines", HOSTNAME
+    )
+    data: Path = option(REQUIRED, "folder of mail, queue and accounts", PATH)
+    run: Path = option(
+        Path(), "folder of sockets and counters; unset: run in data", PATH
+    )
+    smtp: SmtpOptions = field(default_factory=SmtpOptions)
+    store: StoreOptions = field(default_factory=StoreOptions)
+    domains: dict[str, DomainOptions]
+    metrics: MetricsOptions = field(default_factory=MetricsOptions)
+    log: LogOptions = field(default_factory=LogOptions)
+    processes: ProcessOptions = field(default_factory=ProcessOptions)
+
+    def __post_init__(self) -> None:
+        if self.run == Path():
+            object.__setattr__(self, "run", self.data / "run")
+
+    def to_json(self) -> bytes:
+        """One line that `from_json` turns into an equal value."""
+        return msgspec.json.encode(self, enc_hook=str)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Config":
+        """Raises `msgspec.DecodeError` or `msgspec.ValidationError` on other bytes."""
+        return msgspec.json.decode(data, type=cls, dec_hook=_decode_path)
+
+
+def _decode_path(kind: type, value: Any) -> Any:
+    return kind(value)
