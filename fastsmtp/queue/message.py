@@ -16,6 +16,19 @@ class Recipient(msgspec.Struct, array_like=True, frozen=True, gc=False):
     address: str
 
 
+class Filing(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A body that goes into one mailbox as it is (import, IMAP APPEND).
+
+    account   its partition; mailbox: its id there
+    flags     `mailbox.values.Flag` as a number
+    """
+
+    account: int
+    mailbox: int
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+
+
 class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What stands beside a body in the message log.
 
@@ -24,6 +37,8 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     skip          octets of the body before the Received line (the Return-Path line,
                   which final delivery keeps and a relay leaves out, RFC 5321 4.4)
     body          "7BIT" or "8BITMIME" as declared
+    filing        None for mail; else `arrived` is the INTERNALDATE and there are no
+                  recipients
     """
 
     reverse_path: str
@@ -33,6 +48,7 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     body: str = "7BIT"
     client: str = ""
     helo: str = ""
+    filing: Filing | None = None
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

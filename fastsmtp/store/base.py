@@ -187,7 +187,9 @@ class Store(Protocol):
     ) -> int:
         """Returns the partition's new version, above every one returned before.
 
-        Deletes are done before puts; deleting what is absent does nothing."""
+        Deletes are done before puts; deleting what is absent does nothing. A backend
+        that writes commits and records in one transaction takes the commits first:
+        else an account that always receives would fail every check of its head."""
         ...
 
     async def get(self, part: int, key: bytes) -> bytes | None: ...

@@ -90,6 +90,11 @@ def mailbox(id: int) -> bytes:
     return b"b" + u32(id)
 
 
+def mailbox_uids(mailbox: int) -> bytes:
+    """The prefix of all UIDs of a mailbox."""
+    return b"u" + u32(mailbox)
+
+
 def uid(mailbox: int, uid: int) -> bytes:
     return b"u" + u32(mailbox) + u32(uid)
 
