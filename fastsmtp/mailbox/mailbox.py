@@ -1,0 +1,201 @@
+"""Changes to one mailbox, as pure functions of the stored values.
+
+A `Box` is an account's head and one of its mailboxes as they stand at some moment, with
+the bytes they were read from. Its methods change the working copy and return what must
+be written for it; `checks` makes a commit fail (and the caller read again) if somebody
+else was quicker. The same code runs inside the keeper's transaction, where nobody can
+be: there the checks are left out.
+
+Laws: every change takes a modseq of its own; UIDs and email ids are never given twice;
+the counts of `Mailbox` and `AccountHead` are those of the emails that stand there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from fastsmtp.errors import Damaged
+from fastsmtp.mailbox.values import (
+    AccountHead,
+    Change,
+    Email,
+    Flag,
+    Mailbox,
+    What,
+    decode_head,
+    decode_mailbox,
+    encode,
+)
+from fastsmtp.store import keys
+from fastsmtp.store.base import Check
+
+INBOX: Final = 1
+"""Every account's first mailbox."""
+
+_SEEN: Final = int(Flag.SEEN)
+_READ: Final = int(Flag.SEEN | Flag.DRAFT)
+_ADDED: Final = int(What.ADDED)
+
+Pairs = list[tuple[bytes, bytes]]
+
+
+class Mail(NamedTuple):
+    """An email to be; see `fastsmtp.mailbox.values.Email` for what the fields mean."""
+
+    blob: int
+    size: int
+    date: int
+    flags: int = 0
+    keywords: tuple[str, ...] = ()
+    offset: int = 0
+
+
+@dataclass(slots=True)
+class Edit:
+    """What a change writes, beside the head and the mailbox themselves."""
+
+    puts: Pairs = field(default_factory=list)
+    deletes: list[bytes] = field(default_factory=list)
+    refs: dict[int, int] = field(default_factory=dict)
+
+    def refer(self, blob: int, by: int) -> None:
+        self.refs[blob] = self.refs.get(blob, 0) + by
+
+
+class Box:
+    """The working copy; see the head of this file.
+
+    head_bytes, mailbox_bytes   what the values were decoded from: after a change, what
+                                they are encoded to
+    """
+
+    __slots__ = (
+        *("head", "head_bytes", "id", "key", "mailbox", "mailbox_bytes"),
+        *("_read_head", "_read_mailbox"),
+    )
+
+    def __init__(self, id: int, head: bytes | None, mailbox: bytes | None) -> None:
+        """Decodes; raises `Damaged` when a value is, and `KeyError` when it is not."""
+        if head is None or mailbox is None:
+            raise KeyError(f"mailbox {id}")
+        self.id = id
+        self.key = keys.mailbox(id)
+        self.head: AccountHead = decode_head(head)
+        self.mailbox: Mailbox = decode_mailbox(mailbox)
+        self.head_bytes = self._read_head = head
+        self.mailbox_bytes = self._read_mailbox = mailbox
+
+    def checks(self) -> tuple[Check, Check]:
+        """That head and mailbox are still as they were read."""
+        return (
+            Check(keys.HEAD, self._read_head),
+            Check(self.key, self._read_mailbox),
+        )
+
+    def add(self, mail: Mail) -> tuple[int, Pairs]:
+        """File a new email; gives its UID, and all that is to be put.
+
+        One reference to `mail.blob` more."""
+        head, mailbox, id = self.head, self.mailbox, self.id
+        blob, size, date, flags, keywords, offset = mail
+        head.modseq = mailbox.modseq = modseq = head.modseq + 1
+        email = head.next_email
+        head.next_email = email + 1
+        head.messages += 1
+        head.octets += size
+        uid = mailbox.uidnext
+        mailbox.uidnext = uid + 1
+        mailbox.messages += 1
+        mailbox.octets += size
+        if not flags & _SEEN:
+            mailbox.unseen += 1
+            if not flags & _READ:
+                mailbox.unread += 1
+        value = Email(
+            blob, size, date, flags, modseq, modseq, {id: uid}, keywords, offset
+        )
+        self.head_bytes = encode(head)
+        self.mailbox_bytes = encode(mailbox)
+        return uid, [
+            (keys.email(email), encode(value)),
+            (keys.uid(id, uid), keys.u64(email)),
+            (keys.change(modseq), encode(Change(_ADDED, email, id, uid))),
+            (keys.HEAD, self.head_bytes),
+            (self.key, self.mailbox_bytes),
+        ]
+
+    def expunge(self, edit: Edit, number: int, email: Email) -> None:
+        """Take an email out of this mailbox; in no other, it is gone and gives up its
+        reference. Ends with `write`."""
+        uid = email.places.get(self.id)
+        if uid is None:
+            raise Damaged(f"email {number} is not in mailbox {self.id}")
+        modseq = self._changed()
+        places = {box: at for box, at in email.places.items() if box != self.id}
+        edit.deletes.append(keys.uid(self.id, uid))
+        if places:
+            what = What.UNFILED
+            deleted = tuple(box for box in email.deleted if box != self.id)
+            kept = replace(email, modseq=modseq, places=places, deleted=deleted)
+            edit.puts.append((keys.email(number), encode(kept)))
+        else:
+            what = What.GONE
+            edit.deletes.append(keys.email(number))
+            edit.refer(email.blob, -1)
+            self.head.messages -= 1
+            self.head.octets -= email.size
+        change = Change(int(what), number, self.id, uid)
+        edit.puts.append((keys.change(modseq), encode(change)))
+        self._count(email, -1)
+
+    def flag(
+        self,
+        edit: Edit,
+        number: int,
+        email: Email,
+        flags: int,
+        keywords: tuple[str, ...],
+        deleted: bool,
+    ) -> None:
+        """Give an email that stands in this mailbox alone these flags, and no others.
+
+        One that stands in several has counts in each: that is the work of whoever
+        makes such emails."""
+        if email.places.keys() != {self.id}:
+            raise Damaged(f"email {number} stands in more than mailbox {self.id}")
+        modseq = self._changed()
+        new = replace(
+            email,
+            modseq=modseq,
+            flags=flags,
+            keywords=keywords,
+            deleted=(self.id,) if deleted else (),
+        )
+        change = Change(int(What.FLAGGED), number, self.id, email.places[self.id])
+        edit.puts.append((keys.email(number), encode(new)))
+        edit.puts.append((keys.change(modseq), encode(change)))
+        self._count(email, -1)
+        self._count(new, 1)
+
+    def write(self, edit: Edit) -> None:
+        """Put the head and the mailbox as they are now: the last step of an edit."""
+        self.head_bytes = encode(self.head)
+        self.mailbox_bytes = encode(self.mailbox)
+        edit.puts.append((keys.HEAD, self.head_bytes))
+        edit.puts.append((self.key, self.mailbox_bytes))
+
+    def _changed(self) -> int:
+        self.head.modseq = self.mailbox.modseq = modseq = self.head.modseq + 1
+        return modseq
+
+    def _count(self, email: Email, by: int) -> None:
+        """Let the mailbox's counts follow an email that comes (1) or goes (-1)."""
+        mailbox = self.mailbox
+        mailbox.messages += by
+        mailbox.octets += by * email.size
+        mailbox.unseen += by * (not email.flags & _SEEN)
+        mailbox.unread += by * (not email.flags & _READ)
+        mailbox.deleted += by * (self.id in email.deleted)
