@@ -122,11 +122,9 @@ async def _enter(
                 deletes=deletes,
             )
         except Conflict:
-            if await store.get(keys.DIRECTORY, key) == before:
-                raise  # it was one of the caller's
-            for check in checks:
-                if await store.get(keys.DIRECTORY, check.key) != check.value:
-                    raise
+            now = [await store.get(keys.DIRECTORY, check.key) for check in checks]
+            if now != [check.value for check in checks]:
+                raise
             continue
         return
 
