@@ -10,7 +10,7 @@ from fastsmtp.mailbox.account import MAILBOXES, AccountExists, NoAccount
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.mailbox.values import Flag, What, decode_change, references
 from fastsmtp.store import keys
-from fastsmtp.store.base import Kind, Store
+from fastsmtp.store.base import Kind, Store, Writes
 from fastsmtp.store.memory import Disk, MemoryStore
 
 ALICE = "Alice@example.test"
@@ -31,7 +31,7 @@ def part_of(value: bytes) -> int:
 async def fill(store: MemoryStore, part: int, count: int) -> int:
     """Add emails that all refer to one body; gives its id."""
     blob = await store.append(Kind.BLOB, b"", b"body\r\n")
-    keeper = asyncio.ensure_future(store.follow(lambda record, read: None))  # type: ignore[arg-type,return-value]
+    keeper = asyncio.ensure_future(store.follow(lambda record, read: Writes()))
     await store.applied(blob)
     keeper.cancel()
     for _ in range(count):
