@@ -51,15 +51,11 @@ class Record(NamedTuple):
     length: int
 
 
-class Put(NamedTuple):
-    part: int
-    key: bytes
-    value: bytes
+Put = tuple[int, bytes, bytes]
+"""Partition, key, value: a plain tuple, for five are made for each message."""
 
-
-class Delete(NamedTuple):
-    part: int
-    key: bytes
+Delete = tuple[int, bytes]
+"""Partition, key."""
 
 
 @dataclass(slots=True)

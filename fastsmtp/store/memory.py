@@ -23,7 +23,6 @@ from fastsmtp.store.base import (
     Done,
     Due,
     Kind,
-    Put,
     Record,
 )
 
@@ -227,10 +226,10 @@ class MemoryStore:
                 body.refs = writes.refs
                 for part, key in writes.deletes:
                     self._part(part).delete(key)
-                for put in writes.puts:
-                    self._put(put)
-                touched = {put.part for put in writes.puts}
-                for part in touched.union(d.part for d in writes.deletes):
+                for part, key, value in writes.puts:
+                    self._part(part).put(key, value)
+                touched = {part for part, _, _ in writes.puts}
+                for part in touched.union(part for part, _ in writes.deletes):
                     self._touch(part)
         self.disk.blobs[record.id] = body
         for waiter in self._waiting.pop(record.id, ()):
@@ -276,7 +275,7 @@ class MemoryStore:
         for key in deletes:
             self._part(part).delete(key)
         for key, value in puts:
-            self._put(Put(part, key, value))
+            self._part(part).put(key, value)
         return self._touch(part)
 
     async def get(self, part: int, key: bytes) -> bytes | None:
@@ -323,9 +322,6 @@ class MemoryStore:
 
     def _part(self, part: int) -> Partition:
         return self.disk.parts.setdefault(part, Partition())
-
-    def _put(self, put: Put) -> None:
-        self._part(put.part).put(put.key, put.value)
 
     # Bodies
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from fastsmtp.store.base import Apply, Delete, Kind, Put, Read, Record, Store, Writes
+from fastsmtp.store.base import Apply, Kind, Read, Record, Store, Writes
 
 PART = 300
 OTHER = 301
@@ -37,11 +37,11 @@ def obey(record: Record, read: Read) -> Writes:
     if wish.fail:
         raise ValueError("told to fail")
     writes = Writes(refs=wish.refs)
-    writes.puts.extend(Put(*put) for put in wish.puts)
-    writes.deletes.extend(Delete(*delete) for delete in wish.deletes)
+    writes.puts.extend(wish.puts)
+    writes.deletes.extend(wish.deletes)
     if wish.count:
         before = int(read(PART, wish.count) or b"0")
-        writes.puts.append(Put(PART, wish.count, b"%d" % (before + 1)))
+        writes.puts.append((PART, wish.count, b"%d" % (before + 1)))
     return writes
 
 
