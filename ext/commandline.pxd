@@ -96,7 +96,7 @@ cdef extern from *:
     static const char *const fault_texts[FAULTS] = {
         [FAULT_NONE] = "OK",
         [FAULT_KEYWORD] = "FROM:<address> or TO:<address> expected",
-        [FAULT_NO_PATH] = "an address is expected after the colon",
+        [FAULT_NO_PATH] = "an address is expected",
         [FAULT_NO_HOST] = "the name of your host is expected",
         [FAULT_UNCLOSED] = "the address has no closing >",
         [FAULT_ROUTE] = "the source route is malformed",
