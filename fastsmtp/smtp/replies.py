@@ -7,6 +7,8 @@ Every line but the greeting and the answers to HELO and EHLO carries an enhanced
 from typing import Final
 
 from fastsmtp.errors import Refused
+from fastsmtp.wire.reply import line as line
+from fastsmtp.wire.reply import lines as lines
 
 OK: Final = b"250 2.0.0 Ok\r\n"
 SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
@@ -40,24 +42,8 @@ TROUBLE: Final = Refused(451, "4.3.0", "Our own trouble, try again", "overload")
 NO_ROOM: Final = Refused(452, "4.3.1", "Cannot store mail now", "store_error")
 
 
-def line(code: int, enhanced: str, text: str) -> bytes:
-    """One reply line of at most 512 octets (RFC 5321 4.5.3.1.5), ASCII, no controls."""
-    words = f"{code} {enhanced} {text}" if enhanced else f"{code} {text}"
-    clean = "".join(c if " " <= c <= "~" else "?" for c in words[:510])
-    return clean.encode("ascii") + b"\r\n"
-
-
 def refusal(refused: Refused) -> bytes:
     return line(refused.code, refused.enhanced, refused.text)
-
-
-def lines(code: int, texts: "tuple[str, ...]") -> bytes:
-    """A multi-line reply: `250-` on all lines but the last, the same code on each."""
-    last = len(texts) - 1
-    return b"".join(
-        f"{code}{' ' if n == last else '-'}{text}\r\n".encode("ascii", "replace")
-        for n, text in enumerate(texts)
-    )
 
 
 def content(status: str, text: str, at_line: int) -> Refused:
