@@ -25,7 +25,7 @@ NO_IO: set[str] = set()
 LOW = ("wire",)
 STORE = ("store.base", "store.keys")
 BELOW = (*LOW, "smtp", "auth", "queue", "mailbox", "policy", "store", "net")
-WATCH = ("metrics", "report", "pages")
+WATCH = ("metrics", "pages", "pulse", "report", "scrape")
 EVERYTHING = ("*",)
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "errors": ((), (), NO_IO),
@@ -42,7 +42,9 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "policy": ((*LOW, "auth", "mailbox"), (), NO_IO),
     "net": ((), ("uvloop",), IO),
     "pages": ((), (), IO),
-    "metrics": (("pages",), ("prometheus_client",), IO),
+    "pulse": (("pages",), (), IO),
+    "metrics": (("pages", "pulse"), (), NO_IO),
+    "scrape": (("metrics", "pages", "pulse"), (), IO),
     "report": ((), ("msgspec",), IO),
     "delivery": ((*BELOW, *WATCH), ("msgspec",), IO),
     "serve": ((*BELOW, *WATCH), ("httptools", "msgspec"), IO),
@@ -52,7 +54,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "worker": (EVERYTHING, ("msgspec", "uvloop"), IO),
     "cli": (EVERYTHING, ("msgspec", "uvloop"), IO),
 }
-MAY_READ_COUNTS = {"metrics"}
+MAY_READ_COUNTS = {"metrics", "scrape"}
 CYTHON = {"libc", "cpython", "posix", "cython"}
 
 
