@@ -1,0 +1,75 @@
+"""`fastsmtp quickstart DIR --domain D`: a commented configuration to begin with."""
+
+import argparse
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from fastsmtp.cli import MISUSED, OK, Failure
+from fastsmtp.config import check
+from fastsmtp.config.document import defaults
+from fastsmtp.config.kinds import name_fault
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dir", metavar="DIR", type=Path, help="folder to write to")
+    parser.add_argument(
+        "--domain", required=True, metavar="D", help="the domain whose mail is taken"
+    )
+    parser.add_argument(
+        "--hostname", help="this machine's name; default: its own, else mx.D"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    domain = args.domain.lower()
+    _demand(name_fault(domain), "domain", domain)
+    hostname = args.hostname or _own_name(domain)
+    _demand(name_fault(hostname), "hostname", hostname)
+    file = args.dir / "fastsmtp.toml"
+    if file.exists():
+        raise Failure(
+            f"{file} exists; nothing was written",
+            "quickstart never overwrites: name another folder, or remove the file",
+        )
+    _write(file, _text(hostname, domain))
+    print(f"{file}: written; every other setting is in it as a comment")
+    return OK
+
+
+def _demand(fault: str | None, what: str, value: str) -> None:
+    if fault:
+        raise Failure(f'{what} "{value}" {fault}', code=MISUSED)
+
+
+def _own_name(domain: str) -> str:
+    """What this machine is called, if that is a full name that others may know."""
+    name = socket.gethostname().lower()
+    usable = "." in name and not name_fault(name) and not name.endswith(".local")
+    return name if usable else f"mx.{domain}"
+
+
+def _text(hostname: str, domain: str) -> str:
+    values: dict[str, Any] = {
+        "hostname": hostname,
+        "data": "data",
+        "smtp.listen": ["127.0.0.1:2525"],
+        "domains": {domain: {}},
+    }
+    return defaults(values)
+
+
+def _write(file: Path, text: str) -> None:
+    """The file appears whole or not at all, and beside it the data folder (0700)."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(text)
+        config, problems = check(draft, {})
+        if config is None:
+            raise Failure(f"{problems[0]}", "give --hostname or another folder")
+        config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.link(draft, file)  # unlike a rename, it never replaces
+    finally:
+        draft.unlink(missing_ok=True)
