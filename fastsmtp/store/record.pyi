@@ -8,7 +8,7 @@ How a keeper reads a segment whose durable end it was told:
     offset = SEGMENT_HEADER
     need = MIB
     while need > 0:
-        piece = os.pread(fd, max(need, MIB), offset)
+        piece = os.pread(fd, max(need, MIB), offset)  # shorter than need: torn
         found, offset, need = scan(piece, offset, header.salt, durable)
         ... apply found ...
     # need == 0: all of it was read; need == -1: a record does not validate
@@ -74,6 +74,9 @@ class Rotten:
 
 def crc32c(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
     """CRC-32C (Castagnoli); give the result of one piece as `crc` of the next."""
+
+def crc32c_portable(data: bytes | bytearray | memoryview, crc: int = 0) -> int:
+    """`crc32c` without the processor's instruction, as other machines compute it."""
 
 def file_crc(fd: int, offset: int, length: int, crc: int = 0) -> int:
     """CRC-32C of a stretch of a file, read natively without the interpreter lock.
