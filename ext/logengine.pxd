@@ -64,7 +64,9 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_attr_init(pthread_attr_t*)
     int pthread_attr_setstacksize(pthread_attr_t*, size_t)
     int pthread_attr_destroy(pthread_attr_t*)
-    int pthread_create(pthread_t*, pthread_attr_t*, void* (*)(void*) noexcept nogil, void*)
+    int pthread_create(
+        pthread_t*, pthread_attr_t*, void* (*)(void*) noexcept nogil, void*
+    )
     int pthread_join(pthread_t, void**)
 
 cdef extern from "<signal.h>" nogil:
@@ -208,7 +210,9 @@ cdef inline uint64_t log_take(Log* log, RecordHead* head, char* place) noexcept 
 
 # Segments
 
-cdef inline void segment_file(char* name, uint16_t series, uint32_t number) noexcept nogil:
+cdef inline void segment_file(
+    char* name, uint16_t series, uint32_t number
+) noexcept nogil:
     snprintf(name, NAME, "%u-%08u.log", <unsigned int>series, <unsigned int>number)
 
 
@@ -334,7 +338,9 @@ cdef inline int segment_rotate(Log* log) noexcept nogil:
 
 # The flusher
 
-cdef inline void seal_batch_record(char* data, uint64_t salt, uint64_t offset) noexcept nogil:
+cdef inline void seal_batch_record(
+    char* data, uint64_t salt, uint64_t offset
+) noexcept nogil:
     cdef RecordHead* head = <RecordHead*>data
     cdef const char* envelope = data + RECORD_HEADER
     head.envelope_crc = crc32c(0, envelope, head.envelope_length)

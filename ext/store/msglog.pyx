@@ -17,20 +17,19 @@ Laws:
   made under <series>.new and <series>.ready.
 
 Segments are filled with zeros ahead of need: on ext4 overwriting written blocks costs
-fdatasync about half of what growing does, in time and in CPU. The first one of a life is
-1 MiB, each next one four times as large up to the segment size, so that a server that
-takes little mail fills little disk.
+fdatasync about half of what growing does, in time and in CPU. The first one of a life
+is 1 MiB, each next one four times as large up to the segment size, so that a server
+that takes little mail fills little disk.
 """
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC
-from posix.unistd cimport close, ftruncate, read
+from posix.unistd cimport read
 
 import os
 import weakref
@@ -42,8 +41,8 @@ cimport crc32c as checksum
 cimport logengine as engine
 cimport logspool as spooling
 from logengine cimport Failure, Flush, Log, Spooled
-from logfile cimport now_ns, unlinkat
-from logformat cimport ENVELOPE_LIMIT, RECORD_HEADER, SEGMENT_HEADER, RecordHead, record_size
+from logfile cimport now_ns
+from logformat cimport ENVELOPE_LIMIT, RECORD_HEADER, RecordHead, record_size
 from logspool cimport Big, Spools
 
 cdef extern from "<sys/eventfd.h>" nogil:

@@ -1,4 +1,4 @@
-"""The format of the message log, and its readers; the face is fastsmtp/store/record.pyi.
+"""The format of the message log, and its readers; their face is record.pyi.
 
 All numbers are little-endian. A segment is a header and records back to back, each at a
 multiple of 8; behind the last one stand zeros (segments are filled ahead of need) or
@@ -27,9 +27,9 @@ of 8:
 
 The mark makes a record valid in one place of one file: zeros, leftovers of another life
 of the same blocks and bodies that imitate a record never validate, and a search for the
-next record after a rotten one cannot be led astray by what strangers wrote. Envelope and
-body have their own checksums, so that a keeper applies envelopes without reading bodies,
-and a body's checksum stays the same when the body is moved.
+next record after a rotten one cannot be led astray by what strangers wrote. Envelope
+and body have their own checksums, so that a keeper applies envelopes without reading
+bodies, and a body's checksum stays the same when the body is moved.
 
 A body in a file of its own is there as one record with an empty envelope, so that it
 begins at octet 128; the record in the log has the same id, length and checksum.
@@ -231,7 +231,9 @@ cdef struct Window:
     uint64_t size  # octets in data
 
 
-cdef int64_t _read_at(int fd, char* data, uint64_t size, uint64_t offset) noexcept nogil:
+cdef int64_t _read_at(
+    int fd, char* data, uint64_t size, uint64_t offset
+) noexcept nogil:
     """Octets read, fewer only at the end of the file; -errno."""
     cdef uint64_t done = 0
     cdef ssize_t n
