@@ -1,0 +1,46 @@
+"""A copy of the store while it serves.
+
+The log's directory is listed and the ends of its files are taken first, then the index
+is copied in one snapshot of a later moment, then the files up to those ends. Nothing is
+unlinked meanwhile, so every place in the copied index is in the copied files: what the
+index knows was durable before the snapshot, and a file is copied up to where it is
+when its turn comes, never less. What was acknowledged and not yet applied lies in the
+log and is applied when the copy is opened.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import lmdb
+
+from fastsmtp.errors import StoreUnavailable
+from fastsmtp.store.lmdb.index import Index
+from fastsmtp.store.record import parse_name
+
+
+def copy_to(index: Index, data: Path, target: Path) -> None:
+    """Blocking; the caller keeps segments from being unlinked until it returns."""
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise StoreUnavailable(f"{target} is not empty")
+        (target / "index").mkdir(parents=True, mode=0o700)
+        (target / "log").mkdir(mode=0o700)
+        index.env.copy(str(target / "index"), compact=False)
+        sync(target / "index" / "data.mdb")
+        for name in sorted(os.listdir(data / "log")):
+            if parse_name(name) is not None:
+                shutil.copyfile(data / "log" / name, target / "log" / name)
+                sync(target / "log" / name)
+        for directory in (target / "log", target / "index", target):
+            sync(directory)
+    except (OSError, lmdb.Error) as error:
+        raise StoreUnavailable(f"backup to {target}: {error}") from error
+
+
+def sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,288 @@
+"""A process's own log: who waits for which record, and how far the keeper is behind.
+
+    submitted ──flush──> durable (done is called) ──keeper──> applied (visible)
+
+The native writer numbers records with tickets; a flush settles all tickets up to one.
+The keeper is told the durable position after each flush and answers how far it has
+applied. What lies between is the unapplied log, and its size and age are bounded.
+"""
+
+import asyncio
+import errno
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from fastsmtp.errors import StoreUnavailable
+from fastsmtp.store.base import Done, Kind
+from fastsmtp.store.counts import LOG_BATCH, LOG_SYNC, Count
+from fastsmtp.store.msglog import LogWriter
+from fastsmtp.store.msglog import Spool as LogSpool
+from fastsmtp.store.options import StoreOptions
+
+_MARK_EVERY: Final = 0.02  # seconds between two marks of progress
+
+Place = tuple[int, int]
+"""(segment, offset) in this process's series."""
+
+
+class LargeBody:
+    """`base.Spool` over the native one: its outcome goes to `done`."""
+
+    def __init__(self, intake: "Intake", id: int, spool: LogSpool, head: int) -> None:
+        self._intake = intake
+        self._id = id
+        self._spool = spool
+        self._octets = head
+
+    def write(self, data: bytes | memoryview) -> None:
+        self._octets += len(data)
+        self._spool.write(data)
+
+    def backlog(self) -> int:
+        return self._spool.backlog()
+
+    def finish(self, kind: Kind, envelope: bytes, done: Done) -> None:
+        self._intake.expect(self._id, self._octets, done)
+        self._spool.finish(kind, envelope)
+
+    def abort(self) -> None:
+        self._spool.abort()
+
+
+class Intake:
+    """Laws: `done` is called once for each record, in order, on the loop; nothing is
+    reported as durable before the native writer said so.
+
+    tell(place)   called after each flush: everything before it is durable
+    """
+
+    def __init__(
+        self,
+        log: Path,
+        series: int,
+        epoch: int,
+        least: int,
+        options: StoreOptions,
+        cells: "memoryview[int]",
+    ) -> None:
+        self.writer = LogWriter(str(log), series, epoch, options.segment_size, least)
+        self.tell: Callable[[Place], None] | None = None
+        self.durable: Place = self.writer.position()
+        self.applied: Place = (0, 0)
+        self._options = options
+        self._cells = cells
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[tuple[int, int, Done]] = deque()  # ticket, octets, done
+        self._spools: dict[int, tuple[int, Done]] = {}  # id: octets, done
+        self._octets = 0  # durable in this life
+        self._messages = 0
+        self._marks: deque[tuple[Place, float, int, int]] = deque()
+        self._octets_applied = 0
+        self._messages_applied = 0
+        self._visible: list[tuple[Place, asyncio.Future[None]]] = []
+        self._loop.add_reader(self.writer.fileno(), self._collect)
+
+    # taking records
+
+    def submit(
+        self,
+        id: int,
+        kind: int,
+        envelope: bytes,
+        head: bytes,
+        body: bytes | bytearray | memoryview,
+        done: Done,
+    ) -> None:
+        """See `base.Store.submit`; whether the store is healthy is asked before."""
+        try:
+            ticket = self.writer.append(id, kind, envelope, head, body)
+        except OSError as error:
+            raise self._refusal(error.errno or errno.EIO) from error
+        octets = len(envelope) + len(head) + len(body)
+        self._waiting.append((ticket, octets, done))
+
+    def spool(self, id: int, head: bytes) -> LargeBody:
+        try:
+            return LargeBody(self, id, self.writer.spool(id, head), len(head))
+        except OSError as error:
+            raise self._refusal(error.errno or errno.EIO) from error
+
+    def expect(self, id: int, octets: int, done: Done) -> None:
+        """A spool is finished: its outcome will come by its id."""
+        self._spools[id] = (octets, done)
+
+    def _refusal(self, number: int) -> StoreUnavailable:
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            self._cells[Count.LOG_ERRORS_DISK_FULL] += 1
+        else:
+            self._cells[Count.LOG_ERRORS_IO] += 1
+        return StoreUnavailable(f"the message log failed: {os.strerror(number)}")
+
+    # what was flushed
+
+    def _collect(self) -> None:
+        ticket, failed, spooled = self.writer.collect()
+        if failed:
+            self._settle_failed(ticket, failed)
+        waiting = self._waiting
+        octets = self._octets
+        done: list[Done] = []
+        while waiting and waiting[0][0] <= ticket:
+            _, size, then = waiting.popleft()
+            octets += size
+            done.append(then)
+        self._messages += len(done)
+        self._octets = octets
+        if spooled:
+            self._settle_spools(spooled)
+        self._progress()
+        for then in done:
+            then(None)
+
+    def _settle_failed(self, ticket: int, failed: list[tuple[int, int, int]]) -> None:
+        """Tell those whose record never will be durable; the others stay waiting."""
+        kept: deque[tuple[int, int, Done]] = deque()
+        lost: list[tuple[Done, StoreUnavailable]] = []
+        errors = [(first, last, self._refusal(n)) for first, last, n in failed]
+        while self._waiting and self._waiting[0][0] <= ticket:
+            item = self._waiting.popleft()
+            error = next((e for a, b, e in errors if a <= item[0] <= b), None)
+            if error is None:
+                kept.append(item)
+            else:
+                lost.append((item[2], error))
+        self._waiting.extendleft(reversed(kept))
+        for done, error in lost:
+            done(error)
+
+    def _settle_spools(self, spooled: list[tuple[int, int]]) -> None:
+        for id, number in spooled:
+            octets, done = self._spools.pop(id)
+            if number:
+                done(self._refusal(number))
+                continue
+            self._octets += octets
+            self._messages += 1
+            self._loop.call_soon(done, None)  # after the position was told
+
+    def _progress(self) -> None:
+        place = self.writer.position()
+        for micros, records, _ in self.writer.flushes():
+            LOG_SYNC.observe(self._cells, micros * 1e-6)
+            LOG_BATCH.observe(self._cells, records)
+        if place == self.durable:
+            return
+        self.durable = place
+        now = self._loop.time()
+        marks = self._marks
+        if marks and now - marks[-1][1] < _MARK_EVERY and len(marks) > 1:
+            marks[-1] = (place, marks[-1][1], self._octets, self._messages)
+        else:
+            marks.append((place, now, self._octets, self._messages))
+        self._gauges()
+        if self.tell is not None:
+            self.tell(place)
+
+    # what was applied
+
+    def on_applied(self, place: Place) -> None:
+        """The keeper has applied everything of this series before `place`."""
+        if place <= self.applied:
+            return
+        self.applied = place
+        marks = self._marks
+        while marks and marks[0][0] <= place:
+            _, _, self._octets_applied, self._messages_applied = marks.popleft()
+        self._gauges()
+        if self._visible:
+            waiting, self._visible = self._visible, []
+            for target, future in waiting:
+                if target > place:
+                    self._visible.append((target, future))
+                elif not future.done():
+                    future.set_result(None)
+
+    def _gauges(self) -> None:
+        self._cells[Count.UNAPPLIED_OCTETS] = self.unapplied
+        self._cells[Count.UNAPPLIED_MESSAGES] = self._messages - self._messages_applied
+
+    @property
+    def unapplied(self) -> int:
+        """Octets that are durable and not applied."""
+        return self._octets - self._octets_applied
+
+    def oldest(self) -> float:
+        """Seconds that the oldest unapplied record has waited."""
+        return self._loop.time() - self._marks[0][1] if self._marks else 0.0
+
+    async def visible(self) -> None:
+        """Wait until all that was submitted so far is settled and applied."""
+        if self._waiting or self._spools:
+            await self._settled()
+        target = self.durable
+        if target <= self.applied or not self._messages:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._visible.append((target, future))
+        await future
+
+    async def _settled(self) -> None:
+        """Everything that was submitted before this call is durable or has failed."""
+        future: asyncio.Future[None] = self._loop.create_future()
+
+        def settled(_: Exception | None = None) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0 and not future.done():
+                future.set_result(None)
+
+        left = 0
+        if self._waiting:
+            ticket, octets, done = self._waiting[-1]
+            self._waiting[-1] = (ticket, octets, _both(done, settled))
+            left += 1
+        for id, (octets, done) in self._spools.items():
+            self._spools[id] = (octets, _both(done, settled))
+            left += 1
+        await future
+
+    # trouble and the end
+
+    def trouble(self) -> str | None:
+        """Why records cannot be taken at present; no IO."""
+        number = self.writer.error()
+        if number:
+            return f"the message log failed: {os.strerror(number)}"
+        if self.unapplied > self._options.unapplied_bytes:
+            return "the keeper is too far behind: unapplied octets"
+        if self._marks and self.oldest() > self._options.unapplied_age:
+            return "the keeper is too far behind: unapplied age"
+        return None
+
+    async def close(self) -> None:
+        """Flush what was taken, tell its outcome, end the native threads."""
+        self._loop.remove_reader(self.writer.fileno())
+        started = time.monotonic()
+        await self._loop.run_in_executor(None, self.writer.close)
+        self._collect()
+        stopped = StoreUnavailable(f"closed after {time.monotonic() - started:.1f} s")
+        waiting, self._waiting = self._waiting, deque()
+        spools, self._spools = self._spools, {}
+        for _, _, done in waiting:
+            done(stopped)
+        for _, done in spools.values():
+            done(stopped)
+        for _, future in self._visible:
+            future.cancel()
+
+
+def _both(first: Done, second: Done) -> Done:
+    def done(error: Exception | None) -> None:
+        first(error)
+        second(error)
+
+    return done

@@ -1,0 +1,243 @@
+"""The Unix socket between the keeper and the processes that write logs.
+
+Frames of 24 octets: type, a number, two more.
+
+    writer -> keeper   HELLO    series, first segment of this life
+                       DURABLE  segment, offset: durable up to there
+                       WATCH    partition: tell when it changes
+    keeper -> writer   APPLIED  segment, offset: applied up to there
+                       CHANGED  partition
+
+A writer connects again by itself and begins with HELLO and DURABLE. The end of a
+connection may be the end of its process: the keeper looks at the lock of the segment.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from struct import Struct
+from typing import Final, Protocol, cast
+
+from fastsmtp.errors import StoreUnavailable
+
+HELLO: Final = 1
+DURABLE: Final = 2
+WATCH: Final = 3
+APPLIED: Final = 4
+CHANGED: Final = 5
+
+_FRAME: Final = Struct("<BxxxIQQ")
+_PAUSE: Final = 0.005  # seconds between two DURABLE frames under load
+_RETRY: Final = 0.05  # seconds between attempts to connect, doubled up to a second
+
+Place = tuple[int, int]
+
+
+class Frames(asyncio.Protocol):
+    """Cuts the stream into frames; `on_frame` gets (type, number, first, second)."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.WriteTransport | None = None
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        data = self._rest + data
+        whole = len(data) - len(data) % _FRAME.size
+        self._rest = data[whole:]
+        for frame in _FRAME.iter_unpack(data[:whole]):
+            self.on_frame(*frame)
+
+    def on_frame(self, kind: int, number: int, first: int, second: int) -> None:
+        raise NotImplementedError
+
+    def send(self, kind: int, number: int, first: int = 0, second: int = 0) -> None:
+        if self.transport is not None:
+            self.transport.write(_FRAME.pack(kind, number, first, second))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+
+
+class Hub(Protocol):
+    """What the keeper does with what writers say."""
+
+    def tell(self, series: int, place: Place, first: int) -> None: ...
+
+    def gone(self, series: int) -> None: ...
+
+
+class Peer(Frames):
+    """The keeper's end of one connection."""
+
+    def __init__(self, server: "LinkServer") -> None:
+        super().__init__()
+        self.series = 0  # 0: no HELLO yet; it is the keeper's own, which has no link
+        self._first = 0
+        self._server = server
+        self.watched: set[int] = set()
+
+    def on_frame(self, kind: int, number: int, first: int, second: int) -> None:
+        if kind == HELLO:
+            self.series, self._first = number, first
+            self._server.peers[number] = self
+        elif kind == DURABLE and self.series:
+            self._server.hub.tell(self.series, (number, first), self._first)
+        elif kind == WATCH:
+            self.watched.add(first)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.connected.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._server.connected.discard(self)
+        if self._server.peers.get(self.series) is self:
+            del self._server.peers[self.series]
+            self._server.hub.gone(self.series)
+
+
+class LinkServer:
+    """The keeper's socket."""
+
+    def __init__(self, path: Path, hub: Hub) -> None:
+        self.path = path
+        self.hub = hub
+        self.peers: dict[int, Peer] = {}
+        self.connected: set[Peer] = set()
+        self._server: asyncio.Server | None = None
+
+    async def open(self) -> None:
+        """Take the place of a dead keeper's socket; its lock is the data directory's."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.path.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        mask = os.umask(0o177)
+        try:
+            self._server = await loop.create_unix_server(
+                lambda: Peer(self), str(self.path)
+            )
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path}: {error}") from error
+        finally:
+            os.umask(mask)
+
+    def applied(self, series: int, place: Place) -> None:
+        peer = self.peers.get(series)
+        if peer is not None:
+            peer.send(APPLIED, place[0], place[1])
+
+    def changed(self, parts: set[int]) -> None:
+        for peer in self.connected:
+            for part in peer.watched & parts:
+                peer.send(CHANGED, 0, part)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for peer in tuple(self.connected):
+            if peer.transport is not None:
+                peer.transport.abort()
+        self.path.unlink(missing_ok=True)
+
+
+class LinkClient(Frames):
+    """A writer's end: keeps itself connected until `close`.
+
+    applied(place)   the keeper has applied this series up to there
+    changed(part)    a watched partition changed, or may have while disconnected
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        series: int,
+        first: int,
+        durable: Place,
+        applied: Callable[[Place], None],
+        changed: Callable[[int], None],
+    ) -> None:
+        super().__init__()
+        self.path = path
+        self._series = series
+        self._first = first
+        self._durable = durable
+        self._applied = applied
+        self._changed = changed
+        self._watched: set[int] = set()
+        self._loop = asyncio.get_running_loop()
+        self._next = 0.0
+        self._later: asyncio.TimerHandle | None = None
+        self._lost = asyncio.Event()
+        self._task = self._loop.create_task(self._stay_connected())
+
+    @property
+    def connected(self) -> bool:
+        return self.transport is not None
+
+    def tell(self, place: Place) -> None:
+        """Everything before `place` is durable; frames are sparse under load."""
+        self._durable = place
+        if self._later is not None or self.transport is None:
+            return
+        pause = self._next - self._loop.time()
+        if pause <= 0:
+            self._send_durable()
+        else:
+            self._later = self._loop.call_later(pause, self._send_durable)
+
+    def watch(self, part: int) -> None:
+        if part not in self._watched:
+            self._watched.add(part)
+            self.send(WATCH, 0, part)
+
+    def _send_durable(self) -> None:
+        self._later = None
+        self._next = self._loop.time() + _PAUSE
+        self.send(DURABLE, *self._durable)
+
+    def on_frame(self, kind: int, number: int, first: int, second: int) -> None:
+        if kind == APPLIED:
+            self._applied((number, first))
+        elif kind == CHANGED:
+            self._changed(first)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._rest = b""
+        self.send(HELLO, self._series, self._first)
+        self._send_durable()
+        for part in self._watched:
+            self.send(WATCH, 0, part)
+            self._changed(part)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._lost.set()
+
+    async def _stay_connected(self) -> None:
+        pause = _RETRY
+        while True:
+            self._lost.clear()
+            try:
+                await self._loop.create_unix_connection(lambda: self, str(self.path))
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(1.0, 2 * pause)
+                continue
+            pause = _RETRY
+            await self._lost.wait()
+
+    async def close(self) -> None:
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        if self._later is not None:
+            self._later.cancel()
+        if self.transport is not None:
+            self.transport.close()
