@@ -69,7 +69,7 @@ def retry(
                 txn.delete(keys.u64(part) + key)
             for part, key, value in writes.puts:
                 txn.put(keys.u64(part) + key, value)
-            parts.update(put.part for put in writes.puts)
+            parts.update(part for part, _, _ in writes.puts)
             change_refs(txn, index, {record.id: writes.refs - 1}, int(time.time()))
             txn.delete(keys.u64(record.id), db=index.aside)
             done += 1

@@ -101,8 +101,8 @@ class Compactor:
         return live
 
     async def _copy(self, id: int, place: Place) -> int:
-        while self._own.writer.backlog() > _AHEAD:
-            await asyncio.sleep(_NAP)
+        if self._own.writer.backlog() > _AHEAD:
+            await self._own.visible()
         blob = LogBlob(id, place, self._files.take(place))
         try:
             body = blob.read(0, blob.length)

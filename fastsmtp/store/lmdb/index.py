@@ -15,7 +15,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple, Self
@@ -197,6 +197,7 @@ class Index:
         except lmdb.Error as error:
             raise StoreUnavailable(f"{self.path}: {error}") from error
         self._shared.users += 1
+        self._closed = False
         self.env = env = self._shared.env
         try:
             self.meta = env.open_db(b"meta", create=not readonly)
@@ -229,9 +230,10 @@ class Index:
 
     def close(self) -> None:
         """Idempotent; the environment closes with its last user."""
-        shared, self._shared = getattr(self, "_shared", None), None
-        if shared is None:
+        if self._closed:
             return
+        self._closed = True
+        shared = self._shared
         shared.users -= 1
         if shared.users == 0:
             _environments.pop(os.path.realpath(self.path), None)
@@ -367,5 +369,5 @@ def is_disk_full(error: Exception) -> bool:
     return isinstance(error, lmdb.DiskError) or os.strerror(errno.ENOSPC) in str(error)
 
 
-UPGRADES: Final = {}
+UPGRADES: Final[dict[int, Callable[[Index], None]]] = {}
 """From format n to n + 1: a function of the index that commits both at once."""

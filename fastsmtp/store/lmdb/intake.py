@@ -234,20 +234,19 @@ class Intake:
         """Everything that was submitted before this call is durable or has failed."""
         future: asyncio.Future[None] = self._loop.create_future()
 
-        def settled(_: Exception | None = None) -> None:
+        left = len(self._spools) + bool(self._waiting)
+
+        def settled(_: Exception | None) -> None:
             nonlocal left
             left -= 1
             if left == 0 and not future.done():
                 future.set_result(None)
 
-        left = 0
         if self._waiting:
             ticket, octets, done = self._waiting[-1]
             self._waiting[-1] = (ticket, octets, _both(done, settled))
-            left += 1
         for id, (octets, done) in self._spools.items():
             self._spools[id] = (octets, _both(done, settled))
-            left += 1
         await future
 
     # trouble and the end

@@ -5,6 +5,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -198,10 +199,8 @@ class Keeper:
         """Forget idle bodies, remove dead segments, compact the emptiest one."""
         until = int(time.time() - self.options.pin)
         while True:
-            after = self._after
-            dead, rest = await self.writer.call(
-                lambda txn: sweep(txn, self.index, until, after), frees=True
-            )
+            work = partial(sweep, index=self.index, until=until, after=self._after)
+            dead, rest = await self.writer.call(work, frees=True)
             self.unlink(dead)
             self._after = rest or b""
             if rest is None:

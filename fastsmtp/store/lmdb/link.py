@@ -113,7 +113,7 @@ class LinkServer:
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
-        """Take the place of a dead keeper's socket; its lock is the data directory's."""
+        """Take the place of a dead keeper's socket."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()

@@ -1,8 +1,8 @@
 """`LmdbStore`: the contract of `store.base` on one machine, for one process.
 
-    keeper     applies all logs, writes the index, serves the link; its series is 0
+    keeper     applies all logs, writes the index, serves the link; its series is 0.
+               It can take mail as well: one process is this object alone
     receiver   appends to its own log, reads the index, tells the keeper by the link
-    one        a keeper that receives as well: the same object, no socket between
 
 Mail is durable with the flush of the log and visible with the commit of the keeper.
 """
@@ -35,12 +35,9 @@ SOCKET: Final = "keeper.sock"
 
 
 class LmdbStore:
-    """See `store.base.Store`. Made by `open`, `read` or `offline`.
+    """See `store.base.Store`. Made by `open` or `read`.
 
-    fatal       called once when the disk can no longer be trusted: this process is to
-                be replaced; until then nothing is acknowledged
-    on_aside    called for each record that was set aside, with the error
-    on_damaged  called for each rotten stretch of a log: where, and why
+    keeper   None in a receiver; its `on_aside` and `on_damaged` are reports
     """
 
     def __init__(self, data: Path, options: StoreOptions, index: Index) -> None:
@@ -65,29 +62,29 @@ class LmdbStore:
     async def open(
         cls,
         data: Path,
-        run: Path,
+        run: Path | None,
         options: StoreOptions,
         *,
         epoch: int,
         series: int,
-        keeper: bool,
         cells: "memoryview[int]",
-        link: bool = True,
     ) -> Self:
         """Open for one process life.
 
+        run     where the keeper's socket is; None: a keeper without a socket, that is
+                all there is (one process, or a command that works offline)
         epoch   from `next_epoch`, given to no other process life
-        series  0 for the keeper, from 1 on for receivers
-        link    False: a keeper that is alone, without a socket
+        series  0 is the keeper; receivers count from 1
+        cells   `store.counts.SIZE` of them
 
         Raises `FormatTooNew`, or `StoreUnavailable` when the disk or the map fails."""
-        if keeper != (series == 0):
-            raise Misused("series 0 is the keeper's, and the keeper's alone")
-        index = Index(data, options, readonly=not keeper)
+        if run is None and series:
+            raise Misused("a receiver needs the keeper's socket")
+        index = Index(data, options, readonly=series > 0)
         store = cls(data, options, index)
         store.epoch = epoch
         try:
-            await store._start(run, series, cells, keeper and link)
+            await store._start(run, series, cells)
         except BaseException:
             await store.close()
             raise
@@ -99,7 +96,7 @@ class LmdbStore:
         return cls(data, options, Index(data, options, readonly=True))
 
     async def _start(
-        self, run: Path, series: int, cells: "memoryview[int]", serve: bool
+        self, run: Path | None, series: int, cells: "memoryview[int]"
     ) -> None:
         self.log.mkdir(parents=True, exist_ok=True, mode=0o700)
         reserve = Reserve(self.data / "reserve", self.options.reserve)
@@ -109,7 +106,7 @@ class LmdbStore:
             max(least.segment, least.highest) + 1,
             *(self.options, cells),
         )
-        if self.index.readonly:
+        if series and run is not None:
             self._link = LinkClient(
                 *(run / SOCKET, series, intake.writer.first, intake.durable),
                 *(intake.on_applied, self._changed_part),
@@ -125,7 +122,7 @@ class LmdbStore:
                 *(self.index, self._writer, self.log, self.options, cells)
             )
             self.keeper.start(intake)
-            if serve:
+            if run is not None:
                 await self.keeper.serve(run / SOCKET)
         self._vitals = Vitals(self, intake, self._writer, reserve, cells)
         await self._vitals.start()

@@ -28,7 +28,7 @@ from fastsmtp.store.lmdb.reserve import Reserve
 
 Work = Callable[[lmdb.Transaction], Any]
 _RETRY = 1.0  # seconds between attempts to apply the log while commits fail
-_VERSION_SHIFT = 20  # a version is transaction << 20 | place in its batch
+_VERSION = b"version"  # of the last commit: one counter for all partitions
 
 
 class Feed(Protocol):
@@ -200,9 +200,8 @@ class Writer(threading.Thread):
         txn = None
         try:
             txn = self.index.env.begin(db=self.index.main, write=True)
-            version = txn.id() << _VERSION_SHIFT
-            for n, job in enumerate(jobs):
-                self._work(txn, job, version + n)
+            if jobs:
+                self._work(txn, jobs)
             more = feed.step(txn) if feed is not None else False
             txn.commit()
         except Exception as error:
@@ -214,18 +213,21 @@ class Writer(threading.Thread):
         self._committed(jobs, feed, more, started)
         return None
 
-    @staticmethod
-    def _work(txn: lmdb.Transaction, job: Job, version: int) -> None:
-        job.error = None
-        try:
-            job.result = job.work(txn)
-        except (lmdb.Error, OSError):
-            raise
-        except Exception as error:
-            job.error = error
-        else:
-            if job.result is Version:
-                job.result = version
+    def _work(self, txn: lmdb.Transaction, jobs: list[Job]) -> None:
+        first = version = int.from_bytes(txn.get(_VERSION, b"", self.index.meta), "big")
+        for job in jobs:
+            job.error = None
+            try:
+                job.result = job.work(txn)
+            except (lmdb.Error, OSError):
+                raise
+            except Exception as error:
+                job.error = error
+            else:
+                if job.result is Version:
+                    job.result = version = version + 1
+        if version > first:
+            txn.put(_VERSION, version.to_bytes(8, "big"), db=self.index.meta)
 
     def _committed(
         self, jobs: list[Job], feed: Feed | None, more: bool, started: float
