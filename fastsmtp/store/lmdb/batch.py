@@ -101,27 +101,13 @@ class Batch:
 
     def add(self, series: int, segment: int, found: list[Found]) -> None:
         """Apply records of one segment, in order."""
-        apply, overlay, written = self._apply, self._overlay, self._written
         places, second = self._places, self._second
         live = entries = 0
         for item in found:
             id, length = item.id, item.body_length
             refs = 0
             if item.kind == _MAIL:
-                record = Record(id, Kind.MAIL, item.envelope, length)
-                try:
-                    writes = apply(record, self.read)
-                except lmdb.Error:
-                    raise
-                except Exception as error:
-                    self._set_aside(record, error)
-                    refs = 1
-                else:
-                    refs = writes.refs
-                    for part, key in writes.deletes:
-                        overlay[written[part] + key] = None
-                    for part, key, value in writes.puts:
-                        overlay[written[part] + key] = value
+                refs = self._mail(Record(id, Kind.MAIL, item.envelope, length))
             elif item.kind == _MOVED:
                 self._moved(series, segment, item)
                 continue
@@ -145,6 +131,22 @@ class Batch:
             places.append((u64(id), place))
         self.records += len(found)
         self._change(segment_key(series, segment), live, entries)
+
+    def _mail(self, record: Record) -> int:
+        """Collect what a message changes; returns the references to its body."""
+        try:
+            writes = self._apply(record, self.read)
+        except lmdb.Error:
+            raise
+        except Exception as error:
+            self._set_aside(record, error)
+            return 1
+        overlay, written = self._overlay, self._written
+        for part, key in writes.deletes:
+            overlay[written[part] + key] = None
+        for part, key, value in writes.puts:
+            overlay[written[part] + key] = value
+        return writes.refs
 
     def add_damaged(self, series: int, segment: int, item: Found) -> None:
         """A record whose body is rotten: it is set aside, for it was acknowledged."""

@@ -94,10 +94,12 @@ class Compactor:
                 )
                 if rotten:
                     return None
-                for item in found:
-                    place = self._keeper.index.place(item.id)
-                    if place is not None and place[:3] == (*name, item.body_offset):
-                        live.append((item.id, place))
+                places = ((f, self._keeper.index.place(f.id)) for f in found)
+                live += [
+                    (f.id, place)
+                    for f, place in places
+                    if place is not None and place[:3] == (*name, f.body_offset)
+                ]
         return live
 
     async def _copy(self, id: int, place: Place) -> int:
