@@ -436,8 +436,9 @@ cdef inline Fault _route(
         if at[0] < end and at[0][0] == c":":
             at[0] += 1
             return FAULT_NONE
-        if at[0] < end and at[0][0] == c",":
-            at[0] += 1
+        if at[0] == end or at[0][0] != c",":
+            break
+        at[0] += 1
     return _blame(at[0], end, FAULT_ROUTE)
 
 
