@@ -1,0 +1,108 @@
+"""smtp-source and smtp-sink, from an installed postfix or unpacked from its package.
+
+No mail server is installed: `apt-get download` fetches the package and `dpkg -x`
+unpacks it into a cache directory. Our own null sink is started here too.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socket import create_connection, create_server
+from time import monotonic
+
+from bench.native import program
+
+PACKAGES = ["postfix", "libicu72", "libnsl2", "libdb5.3", "libtirpc3"]
+LIBRARIES = ["usr/lib/postfix", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
+START_SECONDS = 5.0
+
+
+class Unavailable(Exception):
+    """The tools of postfix are neither installed nor to be had from apt."""
+
+
+def tool(name: str) -> tuple[Path, dict[str, str]]:
+    """`smtp-source` or `smtp-sink`, and the environment it needs."""
+    if found := shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
+        return Path(found), dict(os.environ)
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    root = cache / "fastsmtp-bench" / "root"
+    if not (root / "usr/sbin" / name).exists():
+        _unpack(root)
+    known = os.environ.get("LD_LIBRARY_PATH")
+    paths = [str(root / library) for library in LIBRARIES] + ([known] if known else [])
+    return root / "usr/sbin" / name, dict(os.environ, LD_LIBRARY_PATH=":".join(paths))
+
+
+def version() -> str:
+    """Of the postfix package the tools come from."""
+    binary, _ = tool("smtp-sink")
+    archives = list(binary.parents[2].parent.glob("postfix_*.deb"))
+    return archives[0].name.split("_")[1] if archives else "installed"
+
+
+@contextmanager
+def smtp_sink() -> Iterator[tuple[int, int]]:
+    """A running smtp-sink: (port, pid)."""
+    with create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    binary, environment = tool("smtp-sink")
+    command = [str(binary), *(["-u", "nobody"] if os.geteuid() == 0 else [])]
+    sink = subprocess.Popen(
+        [*command, f"127.0.0.1:{port}", "1000"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _answers(port)
+        yield port, sink.pid
+    finally:
+        sink.terminate()
+        sink.wait()
+
+
+@contextmanager
+def null_sink() -> Iterator[tuple[int, int]]:
+    """Our own sink, the ceiling of our own client: (port, pid)."""
+    sink = subprocess.Popen([program("sink")], stdout=subprocess.PIPE, text=True)
+    assert sink.stdout
+    try:
+        yield int(sink.stdout.readline()), sink.pid
+    finally:
+        sink.terminate()
+        sink.wait()
+        sink.stdout.close()
+
+
+def _unpack(root: Path) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:  # the libraries have other names in other releases
+        with suppress(subprocess.CalledProcessError, FileNotFoundError):
+            subprocess.run(
+                ["apt-get", "download", package],
+                cwd=root.parent,
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+    archives = list(root.parent.glob("*.deb"))
+    if not any(a.name.startswith("postfix_") for a in archives):
+        raise Unavailable("apt-get download postfix failed: run apt-get update first")
+    for archive in archives:
+        subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
+
+
+def _answers(port: int) -> None:
+    end = monotonic() + START_SECONDS
+    while True:
+        try:
+            with create_connection(("127.0.0.1", port), timeout=1) as client:
+                client.recv(512)
+                return
+        except OSError:
+            if monotonic() > end:
+                raise

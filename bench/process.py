@@ -1,0 +1,55 @@
+"""What processes cost, read from /proc."""
+
+import os
+import re
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+PROC = Path("/proc")
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants that live now."""
+    children: dict[int, list[int]] = {}
+    for entry in PROC.glob("[0-9]*"):
+        try:
+            parent = int(_stat(int(entry.name))[1])
+        except (OSError, IndexError, ValueError):
+            continue  # it ended while we looked
+        children.setdefault(parent, []).append(int(entry.name))
+    found, todo = [], [pid]
+    while todo:
+        found.append(one := todo.pop())
+        todo += children.get(one, [])
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of the tree and of the children it has waited for."""
+    return sum(_cpu_of(one) for one in tree(pid))
+
+
+def anonymous_bytes(pid: int) -> int:
+    """RssAnon over the tree: memory that is not a mapped file."""
+    total = 0
+    for one in tree(pid):
+        try:
+            status = (PROC / str(one) / "status").read_text()
+        except OSError:
+            continue
+        if found := re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE):
+            total += int(found[1]) * 1024
+    return total
+
+
+def _cpu_of(pid: int) -> float:
+    try:
+        spent = _stat(pid)
+    except OSError:
+        return 0.0
+    return sum(int(spent[n]) for n in (11, 12, 13, 14)) / TICK
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from the third (the state) on."""
+    return (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()

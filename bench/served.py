@@ -1,0 +1,173 @@
+"""A `fastsmtp serve` of our own: configured, started, killed and stopped by its pid."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from socket import create_connection, create_server
+from typing import Literal
+
+START_SECONDS = 20.0
+STOP_SECONDS = 20.0
+CONFIGURATION = """\
+hostname = "mx.example.test"
+data = "{data}"
+
+[smtp]
+listen = ["127.0.0.1:{port}"]
+{smtp}
+
+[domains."example.test"]
+
+[metrics]
+listen = "127.0.0.1:{metrics}"
+
+[processes]
+mode = "{mode}"
+
+{more}
+"""
+MANY = """\
+max_connections = 60000
+max_connections_per_network = 50000  # every client is one network here
+max_idle_commands = 1000000
+"""
+
+
+def free_port() -> int:
+    with create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@dataclass(slots=True)
+class Served:
+    """fastsmtp in a directory of its own.
+
+    mode    one process, or receivers and a keeper as processes of their own
+    smtp    more lines for the [smtp] table
+    more    more tables
+    extra   environment of the server, for instance LD_PRELOAD
+    """
+
+    home: Path
+    mode: Literal["one", "split"] = "one"
+    smtp: str = MANY
+    more: str = ""
+    extra: dict[str, str] = field(default_factory=dict)
+    data: Path | None = None
+    port: int = field(default_factory=free_port)
+    metrics_port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def configuration(self) -> Path:
+        return self.home / "fastsmtp.toml"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "serve.log"
+
+    @property
+    def metrics(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        assert self.process, "not started"
+        return self.process.pid
+
+    def configure(self) -> None:
+        """Writes the configuration file."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.configuration.write_text(
+            CONFIGURATION.format(
+                data=self.data or self.home / "data",
+                port=self.port,
+                metrics=self.metrics_port,
+                mode=self.mode,
+                smtp=self.smtp,
+                more=self.more,
+            )
+        )
+
+    def command(self, *words: str, given: str | None = None) -> str:
+        """Runs a verb of the command line; its standard output.
+
+        Raises CalledProcessError, with what it said, when it does not end with 0.
+        """
+        done = subprocess.run(
+            [sys.executable, "-m", "fastsmtp", *words, "-c", str(self.configuration)],
+            input=given,
+            text=True,
+            capture_output=True,
+            timeout=300,
+        )
+        if done.returncode:
+            raise subprocess.CalledProcessError(
+                done.returncode, done.args, done.stdout, done.stderr
+            )
+        return done.stdout
+
+    def start(self, seconds: float = START_SECONDS) -> float:
+        """Starts the server; how many seconds passed until it greeted a client."""
+        begun = time.monotonic()
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "fastsmtp", "serve", "-c", self.configuration],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.extra},
+                start_new_session=True,
+            )
+        while not self.greets():
+            ended = self.process.poll()
+            if ended is not None or time.monotonic() - begun > seconds:
+                tail = self.log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"fastsmtp did not start ({ended}): {tail}")
+            time.sleep(0.005)
+        return time.monotonic() - begun
+
+    def greets(self) -> bool:
+        """Whether a client is greeted with 220 now."""
+        with (
+            suppress(OSError),
+            create_connection(("127.0.0.1", self.port), timeout=5) as client,
+        ):
+            return client.recv(512).startswith(b"220")
+        return False
+
+    def kill(self) -> None:
+        """kill -9 of the whole process group."""
+        os.killpg(self.pid, signal.SIGKILL)
+        assert self.process
+        self.process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, and the clean end; kill -9 when it does not come in time."""
+        if not self.process or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+    def read_metrics(self) -> str:
+        with urllib.request.urlopen(self.metrics, timeout=10) as reply:
+            return str(reply.read().decode())
+
+    def ready(self) -> bool:
+        url = f"http://127.0.0.1:{self.metrics_port}/readyz"
+        with (
+            suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(url, timeout=10) as reply,
+        ):
+            return bool(reply.status == 200)
+        return False

@@ -1,0 +1,148 @@
+"""Our load generator speaks proper SMTP and counts what it was told."""
+
+import json
+import shutil
+import socketserver
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes
+from pathlib import Path
+
+import pytest
+
+from bench import peers
+from bench.native import program
+from bench.workloads import WORKLOADS
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler"),
+]
+
+
+class Door(socketserver.StreamRequestHandler):
+    """A server that keeps everything, and refuses whom it is told to."""
+
+    server: "Doors"
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 door ESMTP\r\n")
+        while line := self.rfile.readline():
+            self.server.commands.append(line)
+            self.wfile.write(self.answer(line.strip().upper()))
+            if line.startswith(b"QUIT"):
+                return
+
+    def answer(self, line: bytes) -> bytes:
+        if line.startswith(b"EHLO"):
+            return b"250-door\r\n250-SIZE\r\n250 PIPELINING\r\n"
+        if line.startswith(b"RCPT") and self.server.refuse in line:
+            return b"452 4.3.1 Full\r\n"
+        if line != b"DATA":
+            return b"250 Ok\r\n"
+        self.wfile.write(b"354 Go\r\n")
+        text = b""
+        while not text.endswith(b"\r\n.\r\n"):
+            text += self.rfile.readline()
+        self.server.messages.append(text[:-3])
+        return b"250 2.0.0 Ok\r\n"
+
+
+class Doors(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 100
+    refuse = b"NOBODY@"
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Door)
+        self.commands: list[bytes] = []
+        self.messages: list[bytes] = []
+
+
+@contextmanager
+def door() -> Iterator[Doors]:
+    with Doors() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def load(port: int, *words: str) -> tuple[int, dict[str, object]]:
+    done = subprocess.run(
+        [program("load"), "--port", str(port), *words], capture_output=True, timeout=20
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_messages_are_whole_and_acknowledged_once(tmp_path: Path) -> None:
+    acked = tmp_path / "acked"
+    words = ["--messages", "50", "--sessions", "4", "--size", "4096"]
+    with door() as server:
+        status, said = load(
+            server.server_address[1], *words, "--acked", str(acked), "--tag", "t"
+        )
+    assert (status, said["acknowledged"], said["refused"]) == (0, 50, 0)
+    ids = [str(message_from_bytes(m)["Message-ID"]) for m in server.messages]
+    assert sorted(ids) == [f"<t{n:012}@load.invalid>" for n in range(50)]
+    assert sorted(acked.read_text().split()) == [f"t{n:012}" for n in range(50)]
+    heads, bodies = zip(
+        *(m.split(b"\r\n\r\n", 1) for m in server.messages), strict=True
+    )
+    assert {len(body) for body in bodies} == {4096}
+    assert b"\r\n\r\n" not in b"".join(heads)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 77, 78, 79, 156, 512])
+def test_every_size_ends_in_a_line_end(size: int) -> None:
+    with door() as server:
+        status, _ = load(
+            server.server_address[1], "--messages", "1", "--size", str(size)
+        )
+    assert status == 0
+    assert b"\r" not in server.messages[0].replace(b"\r\n", b"")
+
+
+def test_pipelined_commands_to_many_recipients_and_mailboxes() -> None:
+    words = ["--pipeline", "--messages", "4", "--sessions", "2", "--recipients", "3"]
+    with door() as server:
+        status, _ = load(server.server_address[1], *words, "--mailboxes", "6")
+    assert status == 0
+    asked = sorted(c for c in server.commands if c.startswith(b"RCPT"))
+    boxes = [b"RCPT TO:<user%04d@example.test>\r\n" % n for n in range(1, 7)]
+    assert asked == sorted(boxes * 2)
+
+
+def test_a_connection_per_message() -> None:
+    with door() as server:
+        load(server.server_address[1], "--messages", "9", "--per-connection")
+    assert len([c for c in server.commands if c.startswith(b"EHLO")]) >= 9
+    assert len(server.messages) == 9
+
+
+def test_a_refusal_stops_a_measurement_and_is_counted_when_tolerant() -> None:
+    words = ["--messages", "5", "--sessions", "1", "--to", "nobody@example.test"]
+    with door() as server:
+        port = server.server_address[1]
+        strict, first = load(port, *words)
+        tolerant, second = load(port, *words, "--tolerant")
+    assert (strict, first["refused"], first["acknowledged"]) == (1, 1, 0)
+    assert first["first_error"] == "refused: 452"
+    assert (tolerant, second["refused"], second["acknowledged"]) == (0, 5, 0)
+
+
+def test_only_loopback_is_spoken_to() -> None:
+    words = ["--port", "25", "--messages", "1", "--host", "192.0.2.1"]
+    done = subprocess.run([program("load"), *words], capture_output=True)
+    assert done.returncode == 2
+    assert b"not a loopback address" in done.stderr
+
+
+@pytest.mark.parametrize("name", list(WORKLOADS))
+def test_every_workload_runs_against_the_null_sink(name: str) -> None:
+    work = WORKLOADS[name].scaled(0.01)
+    with peers.null_sink() as (port, _):
+        status, said = load(port, *work.load_arguments())
+    assert (status, said["acknowledged"]) == (0, work.messages)
