@@ -37,7 +37,7 @@ async def fill(store: MemoryStore, part: int, count: int) -> int:
     for _ in range(count):
         box = await account.open_box(store, part, INBOX)
         checks = box.checks()
-        _, puts = box.add(Mail(blob, 6, 0))
+        puts = [(key, value) for _, key, value in box.add(Mail(blob, 6, 0))]
         await store.commit(part, checks=checks, puts=puts, refs={blob: 1})
     return blob
 

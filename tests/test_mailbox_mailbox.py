@@ -20,7 +20,9 @@ from fastsmtp.mailbox.values import (
     encode,
 )
 from fastsmtp.store import keys
-from fastsmtp.store.base import Check
+from fastsmtp.store.base import Check, Put
+
+PART = 256
 
 
 @dataclass
@@ -35,7 +37,9 @@ class Part:
     )
 
     def box(self) -> Box:
-        return Box(INBOX, self.values[keys.HEAD], self.values[keys.mailbox(INBOX)])
+        return Box(
+            PART, INBOX, self.values[keys.HEAD], self.values[keys.mailbox(INBOX)]
+        )
 
     def write(self, edit: Edit) -> None:
         for key in edit.deletes:
@@ -43,9 +47,14 @@ class Part:
         self.values.update(edit.puts)
 
     def add(self, mail: Mail) -> int:
-        uid, puts = self.box().add(mail)
-        self.values.update(puts)
+        box = self.box()
+        uid = box.mailbox.uidnext
+        self.put(box.add(mail))
         return uid
+
+    def put(self, puts: list[Put]) -> None:
+        assert {part for part, _, _ in puts} == {PART}
+        self.values.update((key, value) for _, key, value in puts)
 
     def email(self, number: int) -> Email:
         return decode_email(self.values[keys.email(number)])
@@ -84,7 +93,7 @@ def test_a_box_adds_one_after_another() -> None:
     part = Part()
     box = part.box()
     for n in range(3):
-        part.values.update(box.add(Mail(n, 10, 0))[1])
+        part.put(box.add(Mail(n, 10, 0)))
     assert part.head.messages == part.mailbox.messages == 3
     assert part.values[keys.HEAD] == box.head_bytes
     assert part.values[keys.mailbox(INBOX)] == box.mailbox_bytes
@@ -159,11 +168,11 @@ def test_an_email_of_elsewhere_is_damage() -> None:
 
 def test_what_is_not_there_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        Box(INBOX, None, encode(Mailbox("INBOX", 1)))
+        Box(PART, INBOX, None, encode(Mailbox("INBOX", 1)))
     with pytest.raises(KeyError):
-        Box(7, encode(AccountHead()), None)
+        Box(PART, 7, encode(AccountHead()), None)
     with pytest.raises(Damaged):
-        Box(INBOX, b"\xc1", encode(Mailbox("INBOX", 1)))
+        Box(PART, INBOX, b"\xc1", encode(Mailbox("INBOX", 1)))
 
 
 _steps = st.lists(

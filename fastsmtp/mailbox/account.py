@@ -243,7 +243,7 @@ async def emails(
 async def open_box(store: Store, part: int, mailbox: int) -> Box:
     """Head and mailbox as they are now. `KeyError` when there is none."""
     head = await store.get(part, keys.HEAD)
-    return Box(mailbox, head, await store.get(part, keys.mailbox(mailbox)))
+    return Box(part, mailbox, head, await store.get(part, keys.mailbox(mailbox)))
 
 
 async def expunge(store: Store, part: int, mailbox: int, uids: Iterable[int]) -> int:
