@@ -4,10 +4,12 @@ Encoded as msgpack arrays; new fields go last and carry a default, so that older
 records decode.
 """
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 import msgspec
+
+from fastsmtp.errors import Damaged
 
 
 class Recipient(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -69,6 +71,64 @@ class State(StrEnum):
     DEFERRED = "deferred"
     HOLD = "hold"
     SCHEDULED = "scheduled"
+
+
+class Standing(IntEnum):
+    """How one recipient of a queued message stands."""
+
+    WAITING = 0  # to be tried when due
+    DELIVERED = 1
+    GIVEN_UP = 2  # tried for too long; the sender is owed a bounce
+
+
+class Target(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Whom a queued message is still to reach, or was.
+
+    address    the account, or the recipient itself when that did not resolve
+    recipient  the RCPT it came from
+    due        milliseconds, wall clock, of the next attempt
+    error      what the last attempt said
+    """
+
+    address: str
+    recipient: str
+    standing: int = Standing.WAITING
+    attempts: int = 0
+    due: int = 0
+    error: str = ""
+
+
+class Queued(msgspec.Struct, array_like=True, frozen=True):
+    """A message in the queue: what `keys.queued(id)` holds.
+
+    envelope  as it was accepted, all recipients included
+    octets    of the body
+    state     a `State` it can rest in; ACTIVE is a lease, never stored
+    due       milliseconds, wall clock, of the next attempt; no meaning on hold
+    done      accounts (ids) that have their copy: nothing reaches them twice
+    marks     accounts where `keys.delivered` may stand and must go before this does
+    """
+
+    envelope: Envelope
+    octets: int
+    state: State
+    due: int
+    targets: tuple[Target, ...]
+    done: tuple[int, ...] = ()
+    marks: tuple[int, ...] = ()
+
+
+_entries: Final = msgspec.msgpack.Decoder(Queued)
+
+encode_queued: Final = _encoder.encode
+
+
+def decode_queued(data: bytes) -> Queued:
+    """Raises `Damaged` on other bytes."""
+    try:
+        return _entries.decode(data)
+    except msgspec.MsgspecError as error:
+        raise Damaged(f"queue entry: {error}") from error
 
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

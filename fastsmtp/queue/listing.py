@@ -1,0 +1,161 @@
+"""Reading the queue: entries for people, sums for the metrics. Nothing here writes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from fastsmtp.queue.message import Queued, State, decode_queued
+from fastsmtp.queue.moves import MINUTE, STATES, decode_counted, decode_tally
+from fastsmtp.store import keys
+from fastsmtp.store.base import Store
+
+PAGE: Final = 500
+
+AGES: Final = (
+    *(("1m", 60), ("5m", 300), ("15m", 900), ("30m", 1800), ("1h", 3600)),
+    *(("4h", 14_400), ("1d", 86_400), ("5d", 432_000)),
+)
+"""Upper edges in seconds; what is older is in "+Inf"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which entries are meant; all that is given must hold.
+
+    sender, recipient  a whole address, or "@domain"; any case
+    state              as it is now, ACTIVE included
+    before             arrived before this, milliseconds of the wall clock
+    """
+
+    sender: str | None = None
+    recipient: str | None = None
+    state: State | None = None
+    before: int | None = None
+
+    def takes(self, entry: "Entry") -> bool:
+        queued = entry.queued
+        if self.state is not None and entry.state != self.state:
+            return False
+        if self.before is not None and queued.envelope.arrived >= self.before:
+            return False
+        if not _meant(self.sender, [queued.envelope.reverse_path]):
+            return False
+        names = [name for t in queued.targets for name in (t.address, t.recipient)]
+        return _meant(self.recipient, names)
+
+
+def _meant(wanted: str | None, addresses: list[str]) -> bool:
+    if wanted is None:
+        return True
+    wanted = wanted.lower()
+    if wanted.startswith("@"):
+        return any(address.lower().endswith(wanted) for address in addresses)
+    return any(address.lower() == wanted for address in addresses)
+
+
+class Entry(NamedTuple):
+    """A queued message as it stands: `state` is ACTIVE while somebody works on it."""
+
+    id: int
+    state: State
+    queued: Queued
+
+
+EVERYTHING: Final = Filter()
+
+
+async def entries(
+    store: Store, wanted: Filter = EVERYTHING, after: int = -1
+) -> AsyncIterator[Entry]:
+    """Entries with ids above `after`, oldest process life first; read in pages.
+
+    An entry that does not decode raises `Damaged`."""
+    active = await _leased(store)
+    at, end = keys.queued(after + 1), keys.after(b"m")
+    while found := await store.scan(keys.QUEUE, at, end, PAGE):
+        for key, value in found:
+            id, queued = int.from_bytes(key[1:], "big"), decode_queued(value)
+            state = State.ACTIVE if id in active else queued.state
+            entry = Entry(id, state, queued)
+            if wanted.takes(entry):
+                yield entry
+        at = found[-1][0] + b"\x00"
+
+
+async def show(store: Store, id: int) -> Entry | None:
+    """One entry, or None when the queue has no such message."""
+    value = await store.get(keys.QUEUE, keys.queued(id))
+    if value is None:
+        return None
+    queued = decode_queued(value)
+    active = id in await _leased(store)
+    return Entry(id, State.ACTIVE if active else queued.state, queued)
+
+
+async def _leases(store: Store) -> AsyncIterator[tuple[bytes, bytes]]:
+    at, end = b"l", keys.after(b"l")
+    while found := await store.scan(keys.QUEUE, at, end, PAGE):
+        for pair in found:
+            yield pair
+        at = found[-1][0] + b"\x00"
+
+
+async def _leased(store: Store) -> set[int]:
+    return {int.from_bytes(key[9:], "big") async for key, _ in _leases(store)}
+
+
+@dataclass(slots=True)
+class Depth:
+    """One state: messages, octets, messages by age (not cumulative, keyed as `AGES`),
+    and when the oldest arrived (seconds, to the minute; 0 without any)."""
+
+    messages: int = 0
+    octets: int = 0
+    oldest: int = 0
+    ages: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys([*(age for age, _ in AGES), "+Inf"], 0)
+    )
+
+    def count(self, minute: int, messages: int, octets: int, now: int) -> None:
+        self.messages += messages
+        self.octets += octets
+        second = minute * MINUTE // 1000
+        self.ages[_age(now // 1000 - second)] += messages
+        if messages > 0:
+            self.oldest = min(self.oldest or second, second)
+
+
+def _age(seconds: int) -> str:
+    return next((name for name, edge in AGES if seconds <= edge), "+Inf")
+
+
+async def gauges(store: Store, now: int) -> dict[State, Depth]:
+    """The depth of each state at `now` (milliseconds, wall clock).
+
+    Reads one counter for each state and minute, and the leases of what is being worked
+    on: never the entries. Counters and leases are read one after the other, so while
+    work goes on a message may be missed or counted twice for a moment."""
+    counted: dict[tuple[State, int], tuple[int, int]] = {}
+    at, end = b"c", keys.after(b"c")
+    while found := await store.scan(keys.QUEUE, at, end, PAGE):
+        for key, value in found:
+            minute = int.from_bytes(key[2:6], "big")
+            counted[STATES[key[1:2]], minute] = decode_counted(value)
+        at = found[-1][0] + b"\x00"
+    async for _, value in _leases(store):
+        resting, minute, octets = decode_tally(value[8:])
+        for state, by in ((resting, -1), (State.ACTIVE, 1)):
+            have = counted.get((state, minute), (0, 0))
+            counted[state, minute] = (have[0] + by, have[1] + by * octets)
+    depths = {state: Depth() for state in State}
+    for (state, minute), (messages, size) in counted.items():
+        if messages > 0:
+            depths[state].count(minute, messages, size, now)
+    return depths
+
+
+def references(part: int, key: bytes, value: bytes) -> tuple[int, ...]:
+    """The blobs an entry of the index refers to, once for each reference."""
+    if keys.QUEUE <= part < keys.FIRST_ACCOUNT and key[:1] == b"m":
+        return (int.from_bytes(key[1:], "big"),)
+    return ()
