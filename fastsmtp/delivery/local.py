@@ -1,0 +1,174 @@
+"""Straight into the mailboxes, inside the transaction that applies the message log.
+
+`LocalDelivery` is the keeper's `Apply`. For each recipient it files an email in INBOX
+(UID and MODSEQ are given here); one body serves them all. Whoever cannot be served,
+for whatever reason, is put into a queue entry and no one else suffers from it. That
+entry remembers which accounts have their copy, so none gets a second one.
+
+It is pure in what it writes: the same record and the same reads give the same puts,
+times included, which come from the record. Only the counters know the clock; a
+transaction that is tried again counts again.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from fastsmtp.delivery import counts
+from fastsmtp.delivery.route import NoRoute, Route
+from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
+from fastsmtp.queue import backoff, moves
+from fastsmtp.queue import counts as events
+from fastsmtp.queue.message import (
+    Envelope,
+    Filing,
+    Queued,
+    State,
+    Target,
+    decode_envelope,
+)
+from fastsmtp.store import keys
+from fastsmtp.store.base import Put, Read, Record, Writes
+
+_INBOX_KEY: Final = keys.mailbox(INBOX)
+_HEAD: Final = keys.HEAD
+_DELIVERED: Final = counts.ATTEMPTS.place("local", "delivered")
+_FAILED: Final = counts.ATTEMPTS.place("local", "temp_fail")
+_DURATION: Final = counts.duration("local", "delivered")
+_DELAY: Final = counts.delay("local", "delivered")
+
+
+def reason(error: Exception) -> str:
+    """What an entry keeps of an error: people read it with `queue show`."""
+    if isinstance(error, NoRoute):
+        return str(error)
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+class LocalDelivery:
+    """The keeper's `Apply`; see the head of this file.
+
+    steps      pauses between attempts, `queue.backoff`
+    deliveries, queue   cells of `delivery.counts` and `queue.counts`
+    clock      seconds, wall clock; for the counters alone
+    failed     told of each recipient that could not be served: id, address, error
+
+    It remembers the last working copy of each INBOX. A copy is used when the bytes it
+    was written as are those that stand in the store, whatever happened in between.
+    """
+
+    BOXES: Final = 10_000  # working copies remembered
+
+    def __init__(
+        self,
+        route: Route,
+        deliveries: "memoryview[int]",
+        queue: "memoryview[int]",
+        *,
+        steps: tuple[float, ...] = backoff.STEPS,
+        clock: Callable[[], float] = time.time,
+        failed: Callable[[int, str, Exception], None] | None = None,
+    ) -> None:
+        self._route = route
+        self._known = route.known
+        self._deliveries = deliveries
+        self._queue = queue
+        self._steps = steps
+        self._clock = clock
+        self._failed = failed
+        self._boxes: dict[int, Box] = {}
+
+    def __call__(self, record: Record, read: Read) -> Writes:
+        start = self._clock()
+        envelope = decode_envelope(record.envelope)
+        if envelope.filing is not None:
+            return self._file(record, envelope, envelope.filing, read)
+        puts: list[Put] = []
+        done: dict[int, None] = {}  # a set that keeps its order
+        targets: list[Target] = []
+        mail = Mail(record.id, record.length, envelope.arrived)
+        for recipient in envelope.recipients:
+            address = recipient.address
+            try:
+                destinations = self._known(address) or self._route(address)
+            except Exception as error:
+                targets.append(self._defer(record.id, address, address, error))
+                continue
+            for part, name in destinations:
+                if part in done:
+                    continue
+                try:
+                    puts += self._add(part, mail, read)
+                except Exception as error:
+                    targets.append(self._defer(record.id, name, address, error))
+                else:
+                    done[part] = None
+        refs = len(done)
+        if targets:
+            self._enqueue(record, envelope, (targets, tuple(done)), puts, read)
+            refs += 1
+        self._count(len(done), len(targets), start, envelope.arrived)
+        return Writes(puts, [], refs)
+
+    def _add(self, part: int, mail: Mail, read: Read) -> list[Put]:
+        """One email into the INBOX of one account."""
+        head, inbox = read(part, _HEAD), read(part, _INBOX_KEY)
+        box = self._boxes.pop(part, None)  # not back in place if this raises
+        if box is None or box.head_bytes != head or box.mailbox_bytes != inbox:
+            box = Box(part, INBOX, head, inbox)
+            if len(self._boxes) >= self.BOXES:
+                self._boxes.clear()
+        puts = box.add(mail)
+        self._boxes[part] = box
+        return puts
+
+    def _file(
+        self, record: Record, envelope: Envelope, filing: Filing, read: Read
+    ) -> Writes:
+        """One email into a mailbox that its owner chose; `KeyError` when it is gone."""
+        part = filing.account
+        head = read(part, _HEAD)
+        box = Box(part, filing.mailbox, head, read(part, keys.mailbox(filing.mailbox)))
+        mail = Mail(
+            record.id, record.length, envelope.arrived, filing.flags, filing.keywords
+        )
+        return Writes(box.add(mail), [], 1)
+
+    def _defer(self, id: int, address: str, recipient: str, error: Exception) -> Target:
+        if self._failed is not None:
+            self._failed(id, address, error)
+        return Target(address, recipient, attempts=1, error=reason(error))
+
+    def _enqueue(
+        self,
+        record: Record,
+        envelope: Envelope,
+        outcome: tuple[list[Target], tuple[int, ...]],
+        puts: list[Put],
+        read: Read,
+    ) -> None:
+        """The entry for those who were not reached."""
+        failed, done = outcome
+        pause = backoff.pause(1, backoff.chance_of(record.id), self._steps)
+        due = envelope.arrived + pause
+        targets = tuple(
+            Target(t.address, t.recipient, t.standing, t.attempts, due, t.error)
+            for t in failed
+        )
+        queued = Queued(envelope, record.length, State.DEFERRED, due, targets, done)
+        move = moves.enter(record.id, queued)
+        moves.settle(move, lambda key: read(keys.QUEUE, key))
+        puts += [(keys.QUEUE, key, value) for key, value in move.puts]
+
+    def _count(self, done: int, failed: int, start: float, arrived: int) -> None:
+        deliveries, queue = self._deliveries, self._queue
+        now = self._clock()
+        queue[events.ENQUEUED] += 1
+        if done:
+            deliveries[_DELIVERED] += done
+            queue[events.DELIVERED] += done
+            _DURATION.observe(deliveries, now - start)
+            _DELAY.observe(deliveries, max(now - arrived / 1000, 0), done)
+        if failed:
+            deliveries[_FAILED] += failed
+            queue[events.DEFERRED] += failed

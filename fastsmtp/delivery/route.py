@@ -1,0 +1,67 @@
+"""Whose an address is, asked again when the mail is delivered.
+
+The answer at RCPT is not kept: an alias or an account may have changed since.
+"""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from fastsmtp.auth.accounts import Account
+from fastsmtp.policy.recipients import Foreign, Unknown, Verdict
+
+
+class Destination(NamedTuple):
+    """An account that gets a copy: its partition, its address in lower case."""
+
+    part: int
+    address: str
+
+
+class NoRoute(Exception):
+    """Nobody here gets it now; the text says why, for the entry and for people."""
+
+
+class Route:
+    """From an address to accounts; remembers what it found until `changed`.
+
+    resolve  `policy.recipients.Recipients.resolve`
+    lookup   `auth.accounts.Directory.lookup`
+    """
+
+    LIMIT: Final = 100_000  # addresses remembered
+
+    def __init__(
+        self,
+        resolve: Callable[[str], Verdict],
+        lookup: Callable[[str], Account | None],
+    ) -> None:
+        self._resolve = resolve
+        self._lookup = lookup
+        self._known: dict[str, tuple[Destination, ...]] = {}
+        self.known: Final = self._known.get
+        """What is remembered for an address, or None: the hot path asks here first."""
+
+    def __call__(self, address: str) -> tuple[Destination, ...]:
+        """Every account that is to get a copy, at least one. Raises `NoRoute`."""
+        return self.known(address) or self._find(address)
+
+    def _find(self, address: str) -> tuple[Destination, ...]:
+        verdict = self._resolve(address)
+        if isinstance(verdict, Unknown):
+            raise NoRoute("no such user here")
+        if isinstance(verdict, Foreign):
+            raise NoRoute("not a domain of ours")
+        found = []
+        for name in verdict.accounts:
+            account = self._lookup(name)
+            if account is None:
+                raise NoRoute(f"the account {name} behind it is gone")
+            found.append(Destination(account.id, name))
+        if len(self._known) >= self.LIMIT:
+            self._known.clear()
+        destinations = self._known[address] = tuple(found)
+        return destinations
+
+    def changed(self) -> None:
+        """Accounts or aliases have changed: ask again."""
+        self._known.clear()
