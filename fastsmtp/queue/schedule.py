@@ -5,24 +5,29 @@ comes first. Due times are wall clock, and that may jump: no sleep is longer tha
 `LONGEST`, so a jump is noticed within that time.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Container
-from typing import Final
+from collections.abc import Callable, Container
+from typing import Final, Protocol
 
 from fastsmtp.store import keys
 from fastsmtp.store.base import Due, Store
 
 LONGEST: Final = 60.0  # seconds
 
-Pause = Callable[[asyncio.Event, float], Awaitable[None]]
-"""Waits until the event is set or so many seconds have passed."""
 
+class Alarm(Protocol):
+    """What the schedule sleeps on; whoever runs it brings one."""
 
-async def pause(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+    def ring(self) -> None:
+        """End the wait, or the next one if nobody waits."""
+        ...
+
+    def reset(self) -> None:
+        """Forget that it rang."""
+        ...
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it has rung since `reset`, or after so many seconds."""
+        ...
 
 
 class Schedule:
@@ -30,6 +35,7 @@ class Schedule:
 
     holder  the epoch of this process: what it held is due again when it is dead
     now     milliseconds, wall clock
+    limit   entries claimed at once
     """
 
     def __init__(
@@ -37,27 +43,25 @@ class Schedule:
         store: Store,
         holder: int,
         now: Callable[[], int],
-        *,
+        alarm: Alarm,
         limit: int = 100,
-        pause: Pause = pause,
     ) -> None:
         self.holder = holder
         self._store = store
         self._now = now
         self._limit = limit
-        self._pause = pause
-        self._changed = asyncio.Event()
-        self._end = store.watch(keys.QUEUE, self._changed.set)
+        self._alarm = alarm
+        self._end = store.watch(keys.QUEUE, alarm.ring)
 
     async def claim(self) -> list[Due]:
         """Due work, at least one piece: waits until there is some."""
         while True:
-            self._changed.clear()  # before reading: what comes after is a new hint
+            self._alarm.reset()  # before reading: what comes after is a new hint
             now = self._now()
             claimed = await self._store.claim(keys.QUEUE, now, self._limit, self.holder)
             if claimed:
                 return claimed
-            await self._pause(self._changed, await self._until_next(now))
+            await self._alarm.wait(await self._until_next(now))
 
     async def _until_next(self, now: int) -> float:
         first = await self._store.scan(keys.QUEUE, b"d", keys.after(b"d"), 1)

@@ -1,0 +1,22 @@
+"""What the queue's schedule sleeps on, on an event loop."""
+
+import asyncio
+
+
+class LoopAlarm:
+    """`fastsmtp.queue.schedule.Alarm`; belongs to the loop it is used on."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        self._rung.set()
+
+    def reset(self) -> None:
+        self._rung.clear()
+
+    async def wait(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._rung.wait(), seconds)
+        except TimeoutError:
+            return
