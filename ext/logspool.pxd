@@ -277,17 +277,18 @@ cdef inline void big_complete(Log* log, Big* big) noexcept nogil:
             or sync_data(big.fd)
             or names_durable(log, big.names)
         )
+    if big.error:
+        big_unlink(log, big)
     pthread_mutex_lock(&log.mutex)
     if big.error == 0:
         big.error = big_record(log, big)
     if big.error:
+        big_unlink(log, big)  # still there only if memory is short
         spooled_tell(log, big, 0, -1)
         write(log.event, &one, 8)
     log.finishing -= 1
     pthread_cond_broadcast(&log.settle)
     pthread_mutex_unlock(&log.mutex)
-    if big.error:
-        big_unlink(log, big)
 
 
 cdef inline void big_work(Spools* spools, Big* big) noexcept nogil:
