@@ -180,6 +180,18 @@ async def test_a_body_is_filed_as_it_is(town: Village) -> None:
 
 
 @village
+async def test_a_deleted_mail_is_filed_deleted(town: Village) -> None:
+    part = town.ids["alice"]
+    async with town.keeping():
+        filing = Filing(part, 1, deleted=True)
+        await town.store.applied(await intake.file(town.store, filing, 17, b"x\r\n"))
+        ((_, _, email),) = await account.emails(town.store, part, 1)
+        ((_, inbox), *_) = await account.mailboxes(town.store, part)
+    assert email.deleted == (1,)
+    assert (inbox.deleted, inbox.messages) == (1, 1)
+
+
+@village
 async def test_an_envelope_that_does_not_decode_is_set_aside(town: Village) -> None:
     async with town.keeping():
         id = await town.store.append(Kind.MAIL, b"\xc1", b"body")

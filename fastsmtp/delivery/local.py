@@ -130,7 +130,12 @@ class LocalDelivery:
         head = read(part, _HEAD)
         box = Box(part, filing.mailbox, head, read(part, keys.mailbox(filing.mailbox)))
         mail = Mail(
-            record.id, record.length, envelope.arrived, filing.flags, filing.keywords
+            record.id,
+            record.length,
+            envelope.arrived,
+            filing.flags,
+            filing.keywords,
+            deleted=filing.deleted,
         )
         return Writes(box.add(mail), [], 1)
 

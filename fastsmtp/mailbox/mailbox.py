@@ -51,6 +51,7 @@ class Mail(Struct, frozen=True, gc=False):
     flags: int = 0
     keywords: tuple[str, ...] = ()
     offset: int = 0
+    deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -119,9 +120,13 @@ class Box:
         if not flags & _SEEN:
             mailbox.unseen += 1
             mailbox.unread += not flags & _READ
+        deleted: tuple[int, ...] = ()
+        if mail.deleted:
+            deleted = (id,)
+            mailbox.deleted += 1
         email = Email(
             *(mail.blob, size, mail.date, flags, modseq, modseq, {id: uid}),
-            *(mail.keywords, mail.offset),
+            *(mail.keywords, mail.offset, deleted),
         )
         self.head_bytes = head_bytes = encode(head)
         self.mailbox_bytes = mailbox_bytes = encode(mailbox)

@@ -29,6 +29,7 @@ class Filing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     mailbox: int
     flags: int = 0
     keywords: tuple[str, ...] = ()
+    deleted: bool = False
 
 
 class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
