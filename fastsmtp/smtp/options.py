@@ -36,6 +36,12 @@ class SmtpOptions:
         SIZE,
         low=16 * KIB,
     )
+    memory_for_bodies: int = option(
+        64 * MIB,
+        "memory for all bodies that are arriving; above it they stream to disk sooner",
+        SIZE,
+        low=MIB,
+    )
     max_recipients: int = option(
         1000, "recipients in one transaction (RFC 5321 4.5.3.1.8)", COUNT, low=100
     )

@@ -1,0 +1,236 @@
+# One handler per command, and what a yes of the door does. Part of session.pyx.
+
+
+cdef int do_hello(Session s, Line *line) except -1:
+    """HELO and EHLO again are a RSET (RFC 5321 4.1.4). HELO alone is tolerated."""
+    cdef Span host
+    cdef Octets rest = line.at
+    cdef Fault fault = FAULT_NONE
+    if line.at < line.end:
+        fault = parse_host(&rest, line.end, &host)
+    else:
+        host = Span(line.at, 0)
+    if fault == FAULT_NONE:
+        fault = ascii_fault(host)
+    if fault != FAULT_NONE:
+        return s._refuse(replies.BAD_NAME)
+    s._abandon()
+    if s.state != GREETED:
+        s.state = READY
+    s.helo = text(host)
+    return s._ask(s.service.door.hello)
+
+
+cdef int do_hello_yes(Session s) except -1:
+    s.extended = rows[s.verb].last
+    return s._say(s.service.ehlo if s.extended else s.service.helo, 250)
+
+
+cdef int do_mail(Session s, Line *line) except -1:
+    cdef Path path
+    cdef Fault fault = parse_path(line.at, line.end, b"FROM", 4, &path)
+    if fault == FAULT_NONE and path.postmaster:
+        fault = FAULT_NO_DOMAIN
+    if fault != FAULT_NONE:
+        return s._refuse(bad_path(fault, "5.1.7"))
+    if path.non_ascii:
+        return s._refuse(replies.NOT_ASCII)
+    if mail_parameters(s, path.rest, line.end):
+        return 0
+    if s.declared_size > s.service.max_size:
+        return s._refuse(replies.TOO_BIG)
+    s.reverse_path = text(path.mailbox)
+    s.mail_at = s.began
+    return s._ask(s.service.door.mail)
+
+
+cdef int do_mail_yes(Session s) except -1:
+    s.recipients = []
+    return s._say(SENDER_OK, 250)
+
+
+cdef bint mail_parameters(Session s, Octets rest, Octets end) except -1:
+    """SIZE (RFC 1870) and BODY (RFC 6152); whether one of them was refused."""
+    cdef Parameter parameter
+    cdef Fault fault = FAULT_NONE
+    cdef uint64_t size
+    s.declared_size = 0
+    s.eight_bit = False
+    while next_parameter(&rest, end, &parameter, &fault):
+        if span_is(parameter.keyword, b"SIZE", 4):
+            if not parse_count(parameter.value, &size):
+                return refused(s, replies.BAD_PARAMETER)
+            s.declared_size = <long long> min(size, <uint64_t> 1 << 62)
+        elif span_is(parameter.keyword, b"BODY", 4) and not s.service.refuse_eight_bit:
+            s.eight_bit = span_is(parameter.value, b"8BITMIME", 8)
+            if not s.eight_bit and not span_is(parameter.value, b"7BIT", 4):
+                return refused(s, replies.BAD_PARAMETER)
+        else:
+            return refused(s, replies.PARAMETER)
+    if fault != FAULT_NONE:
+        return refused(s, bad_path(fault, ""))
+    return False
+
+
+cdef int do_rcpt(Session s, Line *line) except -1:
+    cdef Path path
+    cdef Parameter parameter
+    cdef Fault fault = parse_path(line.at, line.end, b"TO", 2, &path)
+    if fault != FAULT_NONE:
+        return s._refuse(bad_path(fault, "5.1.3"))
+    if not path.mailbox.n:
+        return s._refuse(replies.BAD_RECIPIENT)
+    if path.non_ascii:
+        return s._refuse(replies.NOT_ASCII)
+    if next_parameter(&path.rest, line.end, &parameter, &fault):
+        return s._refuse(replies.PARAMETER)
+    if fault != FAULT_NONE:
+        return s._refuse(bad_path(fault, ""))
+    if PyList_GET_SIZE(s.recipients) >= s.service.max_recipients:
+        return s._refuse(replies.RECIPIENTS)
+    s.address = text(path.mailbox)
+    return s._ask(s.service.door.recipient)
+
+
+cdef int do_rcpt_yes(Session s) except -1:
+    s.recipients.append(s.address)
+    s.address = None
+    return s._say(RECIPIENT_OK, 250)
+
+
+cdef int do_data(Session s, Line *line) except -1:
+    return s._ask(s.service.door.data)
+
+
+cdef int do_data_yes(Session s) except -1:
+    s.body = Body()
+    s.data_at = s.service.clock()
+    s.idle = 0
+    return s._say(replies.START, 354)
+
+
+cdef int do_rset(Session s, Line *line) except -1:
+    """Allowed before HELO too, where it changes nothing."""
+    s._abandon()
+    if s.state != GREETED:
+        s._move(&rows[s.verb])
+    return s._say(OK, 250)
+
+
+cdef int do_noop(Session s, Line *line) except -1:
+    return s._say(OK, 250)
+
+
+cdef int do_vrfy(Session s, Line *line) except -1:
+    """The same for every name: nobody learns who has an account (RFC 5321 7.3)."""
+    if not s.service.vrfy:
+        return s._refuse(replies.OFF)
+    return s._say(replies.CANNOT_VERIFY, 252)
+
+
+cdef int do_help(Session s, Line *line) except -1:
+    return s._say(replies.HELP, 214)
+
+
+cdef int do_quit(Session s, Line *line) except -1:
+    s._say(replies.BYE, 221)
+    return s._close("quit")
+
+
+cdef int do_off(Session s, Line *line) except -1:
+    return s._refuse(replies.OFF)
+
+
+cdef str text(Span span):
+    return PyUnicode_DecodeUTF8(<const char *> span.at, span.n, NULL)
+
+
+cdef Fault ascii_fault(Span span) noexcept:
+    """What is said at HELO goes into Received, which is ASCII here."""
+    cdef size_t i
+    for i in range(span.n):
+        if not 32 < span.at[i] < 127:
+            return FAULT_NO_HOST
+    return FAULT_NONE
+
+
+cdef object bad_path(Fault fault, str status):
+    cdef bint parameter = fault == FAULT_PARAMETER or fault == FAULT_TRAILING
+    cdef str said = (<bytes> fault_texts[<int> fault]).decode("ascii")
+    said = said[0].upper() + said[1:]
+    return Refused(501, "5.5.4" if parameter else status, said, "syntax")
+
+
+cdef bint refused(Session s, no) except -1:
+    s._refuse(no)
+    return True
+
+
+cdef int row_functions(Row *row, str name) except -1:
+    """Handlers by the names that `fastsmtp.smtp.commands` uses."""
+    row.yes = NULL
+    if name == "hello":
+        row.handler = do_hello
+        row.yes = do_hello_yes
+    elif name == "mail":
+        row.handler = do_mail
+        row.yes = do_mail_yes
+    elif name == "rcpt":
+        row.handler = do_rcpt
+        row.yes = do_rcpt_yes
+    elif name == "data":
+        row.handler = do_data
+        row.yes = do_data_yes
+    else:
+        row.handler = plain_handler(name)
+    return 0
+
+
+cdef Handler plain_handler(str name) except NULL:
+    if name == "rset":
+        return do_rset
+    if name == "noop":
+        return do_noop
+    if name == "vrfy":
+        return do_vrfy
+    if name == "help":
+        return do_help
+    if name == "quit":
+        return do_quit
+    if name == "off":
+        return do_off
+    raise Misused(f"no handler {name}")
+
+
+cdef int read_tables() except -1:
+    """Once, at import: the rows as C, and which row a parsed verb has."""
+    cdef int n
+    cdef Row *row
+    cdef dict stages = {"HELO": 1, "EHLO": 1, "MAIL": 2, "RCPT": 3, "DATA": 4}
+    for n, entry in enumerate(ROWS):
+        row = &rows[n]
+        row.states = sum(1 << state for state in entry.states)
+        row.next = STAY if entry.next is None else entry.next
+        row.last = entry.last
+        row.argument = entry.argument
+        row.idle = entry.idle
+        row.stage = stages.get(entry.verb, -1)
+        row_functions(row, entry.handler)
+    for n in range(<int> VERBS):
+        row_of[n] = OTHER
+    for verb, name in (
+        (VERB_HELO, "HELO"), (VERB_EHLO, "EHLO"), (VERB_MAIL, "MAIL"),
+        (VERB_RCPT, "RCPT"), (VERB_DATA, "DATA"), (VERB_BDAT, "BDAT"),
+        (VERB_RSET, "RSET"), (VERB_NOOP, "NOOP"), (VERB_VRFY, "VRFY"),
+        (VERB_EXPN, "EXPN"), (VERB_HELP, "HELP"), (VERB_QUIT, "QUIT"),
+        (VERB_STARTTLS, "STARTTLS"), (VERB_AUTH, "AUTH"),
+    ):
+        row_of[<int> verb] = ROW_VERBS.index(name)
+    for n, edge in enumerate(counts.DURATION_EDGES):
+        duration_edges[n] = edge
+    assert len(ROWS) <= ROW_MAX and len(counts.DURATION_EDGES) == DURATIONS
+    assert [int(s) for s in State] == list(range(STATES))
+    return 0
+
+
+read_tables()

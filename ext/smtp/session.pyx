@@ -1,0 +1,597 @@
+"""The receiving end of an SMTP dialogue: octets in, reply octets and questions out.
+
+    out = session.receive(buffer, n)      # octets to write, or None
+    out = session.answer(None)            # when the door had said PENDING
+
+Laws
+- No socket, clock or task: the driver owns them. One read gives at most one write
+  (RFC 2920 3.2: replies of a group go together).
+- Cutting the input differently never changes the replies, but for one rule: what has
+  already arrived behind EHLO or a refused DATA is refused (RFC 2920 3.1).
+- While an answer is pending, and when a client pipelines more than its replies may
+  fill, input is held unread: `holding` says how much. The driver stops reading then and
+  calls `resume` when it has written.
+- An idle session owns no buffer. A partial command line, a body and held input are
+  malloc'd and counted in `Service.kept`; all are freed when the session closes.
+- The moves are those of `fastsmtp.smtp.states`; rows of `fastsmtp.smtp.commands` choose
+  the handler through a table of functions, and there is no other switch on the verb.
+- Refusing a message waits for its true end, so that the dialogue keeps step.
+
+Each handler below either says its reply or asks the door; `*_yes` is what a yes does,
+at once or later. A no is the same for all: `_refuse`.
+"""
+
+cimport cython
+from cpython.buffer cimport (
+    PyBUF_SIMPLE,
+    PyBuffer_FillInfo,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memchr, memcpy
+
+from bodyscan cimport BODY_ROOM, ENDED, BodyScan, body_begin, body_feed
+from commandline cimport (
+    FAULT_NO_DOMAIN,
+    FAULT_NO_HOST,
+    FAULT_NONE,
+    FAULT_PARAMETER,
+    FAULT_TRAILING,
+    LINE_LONG,
+    LINE_MORE,
+    LINE_WHOLE,
+    VERB_AUTH,
+    VERB_BDAT,
+    VERB_DATA,
+    VERB_EHLO,
+    VERB_EXPN,
+    VERB_HELO,
+    VERB_HELP,
+    VERB_MAIL,
+    VERB_NOOP,
+    VERB_QUIT,
+    VERB_RCPT,
+    VERB_RSET,
+    VERB_STARTTLS,
+    VERB_VRFY,
+    VERBS,
+    Fault,
+    LineEnd,
+    Parameter,
+    Path,
+    Span,
+    fault_texts,
+    find_line,
+    has_control,
+    line_text_end,
+    next_parameter,
+    parse_count,
+    parse_host,
+    parse_path,
+    parse_verb,
+    skip_line,
+    span_is,
+)
+
+from fastsmtp.errors import Misused, Refused, StoreUnavailable
+from fastsmtp.smtp import counts, replies
+from fastsmtp.smtp.commands import ROWS, misplaced
+from fastsmtp.smtp.commands import VERBS as ROW_VERBS
+from fastsmtp.smtp.door import PENDING
+from fastsmtp.smtp.states import State
+
+include "tables.pxi"
+include "shared.pxi"
+
+
+@cython.final
+cdef class Session:
+    """One dialogue; see the head of this file for its laws.
+
+    For the door: `peer` is whatever the driver gave; `id`, `queue_id`, `arrived`,
+    `head` and `skip` belong to the door and are cleared with the transaction.
+    """
+
+    # who
+    cdef Service service
+    cdef readonly object peer
+    cdef readonly object helo
+    cdef readonly bint extended
+    # the transaction
+    cdef readonly object reverse_path
+    cdef readonly list recipients
+    cdef readonly long long declared_size
+    cdef readonly bint eight_bit
+    cdef readonly object stream
+    cdef public object queue_id, head
+    cdef public unsigned long long id
+    cdef public long long arrived
+    cdef public int skip
+    cdef Body body
+    cdef object refused  # why the message will be refused at its end
+    cdef object address  # of the RCPT that is asked about
+    cdef long long size  # of the message the door was asked to take
+    cdef double mail_at, data_at
+    # the dialogue
+    cdef readonly int state
+    cdef readonly object parting
+    cdef int verb  # a row, OTHER or EOD
+    cdef bint asking, answered, early
+    cdef readonly bint pending
+    cdef object given
+    cdef int errors, idle, commands
+    cdef double began
+    # input
+    cdef unsigned char *line
+    cdef size_t line_length
+    cdef bint skipping, skipping_said, skipped_cr
+    cdef unsigned char *held
+    cdef size_t held_length, held_at
+    # output
+    cdef object out
+    cdef size_t said
+
+    def __cinit__(self, Service service not None, peer):
+        self.service = service
+        self.peer = peer
+        self.helo = self.reverse_path = self.queue_id = self.parting = ""
+
+    def __dealloc__(self):
+        free(self.line)
+        free(self.held)
+
+    # -- the driver's side
+
+    def greet(self):
+        """The greeting, to be written first."""
+        return self.service.greeting
+
+    @property
+    def holding(self):
+        """Octets of input that wait: for the door's answer, or for `resume`."""
+        return self.held_length - self.held_at
+
+    @property
+    def busy(self):
+        """Whether the driver must look after flow control or closing."""
+        return (
+            self.held_length != 0
+            or self.stream is not None
+            or self.state == CLOSED
+            or self.service.kept > self.service.budget
+        )
+
+    @property
+    def in_transaction(self):
+        return MAIL <= self.state <= COMMIT
+
+    def receive(self, data, Py_ssize_t n):
+        """Take the first n octets of a buffer; returns what to write, or None."""
+        cdef Py_buffer view
+        if self.state == CLOSED:
+            return None
+        self.began = self.service.clock()
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if not 0 <= n <= view.len:
+                raise Misused(f"{n} octets of a buffer of {view.len}")
+            self._take(<Octets> view.buf, n)
+        finally:
+            PyBuffer_Release(&view)
+        return self._said()
+
+    def resume(self):
+        """Go on with held input; returns what to write, or None."""
+        if self.pending or self.state == CLOSED:
+            return None
+        self.began = self.service.clock()
+        self._eat_held()
+        return self._said()
+
+    def answer(self, answer):
+        """The door's answer to what it had said PENDING to: None or a `Refused`.
+
+        Goes on with held input and returns what to write, or None. After the session
+        has closed this only counts: the message was stored or it was not.
+        """
+        if self.asking:
+            self.given = answer
+            self.answered = True
+            return None
+        if not self.pending:
+            raise Misused("no answer is pending")
+        self.pending = False
+        if self.state == CLOSED:
+            if self.verb == EOD:
+                self._count_message(answer)
+            return None
+        self._settle(answer)
+        self._eat_held()
+        return self._said()
+
+    def shut(self, refused, str parting):
+        """End the dialogue with a 421, whatever its state; returns the line."""
+        if self.state == CLOSED:
+            return None
+        self.verb = OTHER
+        self._deny(refused)
+        self._close(parting)
+        return self._said()
+
+    def lost(self):
+        """The connection is gone; nothing is said (RFC 5321 4.1.1.4: no action)."""
+        if self.state != CLOSED:
+            self._close("reset")
+
+    # -- the input
+
+    cdef int _take(self, Octets data, size_t n) except -1:
+        cdef size_t used = 0
+        if not self.held_length:
+            used = self._eat(data, n)
+        if used < n and self.state != CLOSED:
+            self._hold(data + used, n - used)
+        if not self.held_length:
+            self.early = False
+        return 0
+
+    cdef size_t _eat(self, Octets data, size_t n) except? 0:
+        """Take lines and pieces of a body until n, or until something must wait."""
+        cdef size_t used = 0
+        while used < n and not self.pending and self.said < SAID_MAX:
+            if self.state == BODY:
+                used += collect(self, data + used, n - used)
+            elif self.state == CLOSED:
+                return n
+            elif self.skipping:
+                used += self._skip(data + used, n - used)
+            elif self.line is not NULL:
+                used += self._more_line(data + used, n - used)
+            else:
+                used += self._whole_line(data + used, n - used)
+        return used
+
+    cdef int _hold(self, Octets data, size_t n) except -1:
+        cdef unsigned char *room
+        cdef size_t left = self.held_length - self.held_at
+        room = <unsigned char *> malloc(left + n)
+        if room is NULL:
+            raise MemoryError
+        if left:
+            memcpy(room, self.held + self.held_at, left)
+        memcpy(room + left, data, n)
+        self._drop_held()
+        self.held = room
+        self.held_length = left + n
+        self.service.kept += left + n
+        return 0
+
+    cdef int _eat_held(self) except -1:
+        cdef size_t used
+        if self.held_length:
+            used = self._eat(self.held + self.held_at, self.held_length - self.held_at)
+            self.held_at += used
+            if self.held_at >= self.held_length:  # or closed, and dropped already
+                self._drop_held()
+        if not self.held_length:
+            self.early = False
+        return 0
+
+    cdef void _drop_held(self) noexcept:
+        self.service.kept -= self.held_length
+        free(self.held)
+        self.held = NULL
+        self.held_length = self.held_at = 0
+
+    cdef size_t _whole_line(self, Octets data, size_t n) except? 0:
+        """The line begins at `data`; most often it also ends in this read."""
+        cdef size_t length
+        cdef size_t limit = self.service.max_command_line
+        cdef LineEnd end = find_line(data, n, limit, &length)
+        if end == LINE_WHOLE:
+            self._command(data, length)
+            return length
+        if end == LINE_MORE:
+            self.line = <unsigned char *> malloc(limit)
+            if self.line is NULL:
+                raise MemoryError
+            memcpy(self.line, data, n)
+            self.line_length = n
+            return n
+        return self._bad_line(data, limit if end == LINE_LONG else length, end)
+
+    cdef size_t _more_line(self, Octets data, size_t n) except? 0:
+        """The line began in an earlier read."""
+        cdef size_t limit = self.service.max_command_line
+        cdef size_t length
+        cdef size_t room = limit - self.line_length
+        cdef size_t more = n if n < room else room
+        cdef Octets lf = <Octets> memchr(data, c"\n", more)
+        cdef unsigned char *line = self.line
+        cdef LineEnd end
+        if lf is not NULL:
+            more = lf - data + 1
+        memcpy(line + self.line_length, data, more)
+        self.line_length += more
+        end = find_line(line, self.line_length, limit, &length)
+        if end == LINE_MORE:
+            return more
+        self.line = NULL
+        try:
+            if end == LINE_WHOLE:
+                self._command(line, length)
+            else:
+                self._bad_line(line, self.line_length, end)
+        finally:
+            free(line)
+        return more
+
+    cdef size_t _bad_line(self, Octets line, size_t n, LineEnd end) except? 0:
+        """A bare LF is told at once, so that nobody waits for an answer in vain; a
+        long line at its end. Both are skipped to their CRLF, which keeps step."""
+        self.skipping = True
+        self.skipping_said = end != LINE_LONG
+        self.skipped_cr = line[n - 1] == c"\r"
+        if self.skipping_said:
+            self._begin(OTHER)
+            self._refuse(replies.BARE)
+        return n
+
+    cdef size_t _skip(self, Octets data, size_t n) except? 0:
+        cdef size_t length = 1
+        if not (self.skipped_cr and data[0] == c"\n"):
+            if not skip_line(data, n, &length):
+                self.skipped_cr = data[n - 1] == c"\r"
+                return n
+        self.skipping = False
+        if not self.skipping_said:
+            self._begin(OTHER)
+            self._refuse(replies.TOO_LONG)
+        return length
+
+    # -- the commands
+
+    cdef void _begin(self, int verb) noexcept:
+        self.verb = verb
+        self.commands += 1
+
+    cdef int _command(self, Octets data, size_t length) except -1:
+        """One line with its CRLF: find the row, check it, and run its handler."""
+        cdef Line line
+        cdef int verb
+        cdef Row *row
+        line.end = line_text_end(data, length)
+        verb = row_of[<int> parse_verb(data, line.end, &line.at)]
+        self._begin(verb)
+        if has_control(data, line.end):
+            return self._refuse(replies.BARE)
+        if self.early:
+            return self._refuse(replies.EARLY)
+        if verb == OTHER:
+            return self._refuse(replies.UNKNOWN)
+        row = &rows[verb]
+        if self._exhausted(row.idle):
+            return 0
+        if not row.states >> self.state & 1:
+            return self._refuse(misplaced(ROWS[verb], self.state))
+        if row.argument == NO_ARGUMENT and line.at < line.end:
+            return self._refuse(replies.NO_ARGUMENT)
+        if row.argument == NEEDS_ARGUMENT and line.at == line.end:
+            return self._refuse(replies.ARGUMENT)
+        return row.handler(self, &line)
+
+    cdef bint _exhausted(self, bint idle) except -1:
+        """Whether this was one command too many; the session has closed then."""
+        cdef Service service = self.service
+        self.idle = self.idle + 1 if idle else self.idle
+        if self.idle > service.max_idle or 0 < service.max_commands < self.commands:
+            self._deny(replies.COMMANDS)
+            self._close("too_many_errors")
+            return True
+        return False
+
+    cdef int _ask(self, question) except -1:
+        """Put the question; a yes or no that is there already is settled at once."""
+        cdef object answer
+        self.asking = True
+        try:
+            if self.verb == EOD:
+                answer = question(self, self.body)
+            elif self.address is not None:
+                answer = question(self, self.address)
+            else:
+                answer = question(self)
+        except StoreUnavailable:
+            answer = replies.NO_ROOM
+        except Exception as error:
+            self.service.trouble(error)
+            answer = replies.TROUBLE
+        finally:
+            self.asking = False
+        if self.answered:
+            answer = self.given
+            self.given = None
+            self.answered = False
+        if answer is PENDING:
+            self.pending = True
+            return 0
+        return self._settle(answer)
+
+    cdef int _settle(self, answer) except -1:
+        cdef Row *row
+        if self.verb == EOD:
+            self.state = READY
+            return self._accepted() if answer is None else self._rejected(answer)
+        if answer is not None:
+            self.address = None
+            return self._refuse(answer)
+        row = &rows[self.verb]
+        row.yes(self)
+        self.early |= row.last and row.next != BODY
+        return self._move(row)
+
+    cdef int _refuse(self, refused) except -1:
+        """Say no. Nothing moves, but the one who errs too often is sent away."""
+        cdef int code = refused.code
+        self._deny(refused)
+        if self.verb >= 0 and rows[self.verb].last:
+            self.early = True
+        if code == 421:
+            self._close("shutdown")
+        elif code >= 500:
+            self.errors += 1
+            if self.errors >= self.service.max_errors:
+                self.verb = OTHER
+                self._deny(replies.ERRORS)
+                self._close("too_many_errors")
+        return 0
+
+    cdef int _deny(self, refused) except -1:
+        cdef int stage = self._stage()
+        cdef int five = refused.code >= 500
+        cdef int reason = REASON[refused.reason]
+        self.service.cells[REJECT_CELLS + (stage * REASONS + reason) * 2 + five] += 1
+        self._say(replies.refusal(refused), refused.code)
+        try:
+            self.service.door.refused(self, STAGES_BY_NUMBER[stage], refused)
+        except Exception as error:
+            self.service.trouble(error)
+        return 0
+
+    cdef int _stage(self) noexcept:
+        """Where a refusal counts: its command's place, or its state's."""
+        if self.verb == EOD:
+            return STAGE_EOD
+        if self.verb >= 0 and rows[self.verb].stage >= 0:
+            return rows[self.verb].stage
+        return 1 + (self.state if self.state < BODY else BODY)
+
+    # -- the output
+
+    cdef int _say(self, bytes reply, int code) except -1:
+        cdef int said = self.verb
+        cdef int place
+        if said < 0:
+            said = SAID_OTHER if said == OTHER else SAID_EOD
+        place = said * 4 + code // 100 - 2
+        self.service.cells[COMMAND_CELLS + place] += 1
+        self._observe(DURATION_CELLS + place * DURATION_WIDTH)
+        self.said += PyBytes_GET_SIZE(reply)
+        if self.out is None:
+            self.out = reply
+        elif type(self.out) is list:
+            (<list> self.out).append(reply)
+        else:
+            self.out = [self.out, reply]
+        return 0
+
+    cdef object _said(self):
+        cdef object out = self.out
+        self.out = None
+        self.said = 0
+        return b"".join(out) if type(out) is list else out
+
+    cdef int _observe(self, int first) except -1:
+        """How long since the command arrived, in its histogram (sum: microseconds)."""
+        cdef double seconds = <double> self.service.clock() - self.began
+        cdef int n = 0
+        while n < DURATIONS and seconds > duration_edges[n]:
+            n += 1
+        self.service.cells[first + n] += 1
+        self.service.cells[first + DURATIONS + 1] += <long long> (seconds * 1e6)
+        return 0
+
+    # -- the message
+
+    cdef int _abort_stream(self) except -1:
+        cdef object stream = self.stream
+        self.stream = None
+        if stream is not None:
+            try:
+                stream.abort()
+            except Exception as error:
+                self.service.trouble(error)
+        return 0
+
+    cdef int _accepted(self) except -1:
+        """Durable: this reply passes responsibility to us (RFC 5321 4.2.5)."""
+        self._say(b"250 2.0.0 Ok: queued as %b\r\n" % self.queue_id.encode(), 250)
+        self._count_message(None)
+        self._time(counts.ACCEPT, self.mail_at)
+        counts.SIZE.observe(self.service.cells, self.size)
+        counts.RECIPIENTS.observe(self.service.cells, len(self.recipients))
+        self.errors = self.idle = 0
+        self.stream = None
+        self._clear()
+        return 0
+
+    cdef int _rejected(self, refused) except -1:
+        """The message was refused, by its content or by the door."""
+        self._refuse(refused)
+        self._count_message(refused)
+        self._abort_stream()
+        self._clear()
+        return 0
+
+    cdef int _count_message(self, refused) except -1:
+        cdef object result = "accepted"
+        if refused is not None:
+            result = "rejected" if refused.code >= 500 else "deferred"
+        self.service.cells[RESULT_CELLS + <int> RESULT[result]] += 1
+        return 0
+
+    cdef int _time(self, histogram, double since) except -1:
+        histogram.observe(self.service.cells, self.service.clock() - since)
+        return 0
+
+    # -- the end
+
+    cdef int _move(self, Row *row) except -1:
+        if row.next != STAY and self.state != CLOSED:
+            self.state = row.next
+        return 0
+
+    cdef void _drop_body(self) noexcept:
+        if self.body is not None:
+            self.service.kept -= self.body.room
+            self.body = None
+
+    cdef int _clear(self) except -1:
+        """The only place where a transaction's fields end."""
+        self._drop_body()
+        self.recipients = self.head = self.refused = self.address = None
+        self.reverse_path = self.queue_id = ""
+        self.id = self.declared_size = self.arrived = self.skip = 0
+        self.eight_bit = False
+        return 0
+
+    cdef int _abandon(self) except -1:
+        """RSET, EHLO or the end of the connection inside a transaction."""
+        if not MAIL <= self.state <= BODY:
+            return 0
+        self._abort_stream()
+        self.service.cells[RESULT_CELLS + <int> RESULT["aborted"]] += 1
+        try:
+            self.service.door.aborted(self)
+        except Exception as error:
+            self.service.trouble(error)
+        return self._clear()
+
+    cdef int _close(self, str parting) except -1:
+        self._abandon()
+        self.state = CLOSED
+        self.parting = parting
+        self.skipping = False
+        free(self.line)
+        self.line = NULL
+        self._drop_held()
+        return 0
+
+
+include "message.pxi"
+include "handlers.pxi"

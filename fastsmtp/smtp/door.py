@@ -1,0 +1,84 @@
+"""Whom a session asks: the one interface between the SMTP engine and the server.
+
+Each question is answered at once with None (yes), a `Refused` (no), or PENDING: the
+answer comes later through `Session.answer`, and until then the session takes no more
+input. A method that raises is our own trouble: the peer hears 451 4.3.0, the session
+goes on, and `Service.trouble` is called with the error.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from fastsmtp.errors import Refused
+
+if TYPE_CHECKING:
+    from fastsmtp.smtp.session import Body, Session
+
+
+class Wait(Enum):
+    PENDING = "pending"
+
+
+PENDING: Final = Wait.PENDING
+
+Answer = Refused | Literal[Wait.PENDING] | None
+
+
+class Stream(Protocol):
+    """Where a body goes that has outgrown memory."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Copies before it returns; raises `StoreUnavailable`."""
+        ...
+
+    def abort(self) -> None: ...
+
+
+class Door(Protocol):
+    """One object for all sessions; what belongs to one is found in `session`.
+
+    The fields of a transaction are set before the question that needs them:
+    `reverse_path` and `declared_size` at `mail`, `recipients` at `data`.
+    """
+
+    def hello(self, session: Session) -> Answer:
+        """HELO or EHLO was said; `session.helo` has the name."""
+        ...
+
+    def mail(self, session: Session) -> Answer:
+        """May this transaction begin? Sets `session.queue_id` when it may."""
+        ...
+
+    def recipient(self, session: Session, address: str) -> Answer:
+        """`address` as it was given, without brackets and source route."""
+        ...
+
+    def data(self, session: Session) -> Answer:
+        """All recipients are known; yes gives the 354. Sets `session.head`."""
+        ...
+
+    def stream(self, session: Session) -> Stream:
+        """The body outgrows memory: where to write it. Raises `StoreUnavailable`."""
+        ...
+
+    def message(self, session: Session, body: Body) -> Answer:
+        """Complete and acceptable. None only when it is durable already.
+
+        `body` is a read-only buffer, empty when `session.stream` has the octets. The
+        stream is the door's when this returns anything but a `Refused`."""
+        ...
+
+    def refused(self, session: Session, stage: str, refused: Refused) -> None:
+        """A command or the message was answered 4xx or 5xx; for the log.
+
+        `stage` is one of `counts.STAGES`. The transaction's fields still stand."""
+        ...
+
+    def aborted(self, session: Session) -> None:
+        """A transaction ended without its message: RSET, EHLO, QUIT, a lost connection.
+
+        A stream that was not handed to the store was aborted before. The fields still
+        stand."""
+        ...

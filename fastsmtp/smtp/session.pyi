@@ -1,0 +1,72 @@
+from collections.abc import Callable
+from typing import final
+
+from fastsmtp.errors import Refused
+from fastsmtp.smtp.door import Door, Stream
+from fastsmtp.smtp.options import SmtpOptions
+
+def extensions(options: SmtpOptions, hostname: str) -> tuple[str, ...]: ...
+
+@final
+class Service:
+    kept: int
+    def __init__(
+        self,
+        options: SmtpOptions,
+        hostname: str,
+        door: Door,
+        cells: memoryview[int],
+        clock: Callable[[], float],
+        trouble: Callable[[Exception], None],
+    ) -> None: ...
+    @property
+    def crowded(self) -> bool: ...
+
+@final
+class Body:
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __len__(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def lines(self) -> int: ...
+    @property
+    def longest(self) -> int: ...
+    @property
+    def eight_bit(self) -> int: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def header_end(self) -> int: ...
+
+@final
+class Session:
+    peer: object
+    helo: str
+    extended: bool
+    reverse_path: str
+    recipients: list[str]
+    declared_size: int
+    eight_bit: bool
+    stream: Stream | None
+    id: int
+    queue_id: str
+    head: bytes
+    arrived: int
+    skip: int
+    state: int
+    parting: str
+    pending: bool
+    def __init__(self, service: Service, peer: object) -> None: ...
+    @property
+    def holding(self) -> int: ...
+    @property
+    def busy(self) -> bool: ...
+    @property
+    def in_transaction(self) -> bool: ...
+    def greet(self) -> bytes: ...
+    def receive(self, data: bytes | bytearray | memoryview, n: int) -> bytes | None: ...
+    def resume(self) -> bytes | None: ...
+    def answer(self, answer: Refused | None) -> bytes | None: ...
+    def shut(self, refused: Refused, parting: str) -> bytes | None: ...
+    def lost(self) -> None: ...
