@@ -140,12 +140,13 @@ class Pages:
             if pid:
                 yield Page(slot, pid, epoch, ROLES[role], started, STATES[state])
 
-    def sums(self) -> list[int]:
-        """Every cell added over the base and all slots."""
-        total = self._cells(0).tolist()
-        for page in self.live():
-            mine = self._cells(page.slot).tolist()
-            total = [a + b for a, b in zip(total, mine, strict=True)]
+    def sums(self, largest: Iterable[int] = ()) -> list[int]:
+        """Every cell added over the base and all slots; of the places in `largest`,
+        which say the same thing in several processes, the largest."""
+        pages = [self._cells(0).tolist(), *(self.read(p.slot) for p in self.live())]
+        total = [sum(column) for column in zip(*pages, strict=True)]
+        for place in largest:
+            total[place] = max(page[place] for page in pages)
         return total
 
     def read(self, slot: int) -> list[int]:

@@ -26,6 +26,13 @@ def test_cells_begin_at_0_and_add_up(pages: Pages) -> None:
     assert pages.sums() == [5, 0, 0, 0, 1]
 
 
+def test_what_several_tell_alike_is_not_added(pages: Pages) -> None:
+    for slot in (1, 2):
+        cells = pages.claim(slot, "receive", 1)
+        cells[0], cells[1] = 10 + slot, 5
+    assert pages.sums(largest=[0]) == [12, 10, 0, 0, 0]
+
+
 def test_a_slot_says_who_counts_in_it(pages: Pages) -> None:
     pages.claim(2, "keep", 9)
     pages.tell(2, "serving")

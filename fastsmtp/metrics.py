@@ -1,0 +1,454 @@
+"""Every metric, declared once: its name, what it means, and the cells that feed it.
+
+Packages count in cells whose places stand in their `counts.py`. A process's page is
+their blocks one after the other (`BLOCKS`); a family names cells of the page as series
+with labels. All combinations of labels are here from the start, so all exist with 0.
+What is not counted in cells (memory, disks, the queue's depth) is in `LIVE`, and
+`fastsmtp.scrape` reads it when asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Final, Literal, NamedTuple
+
+from fastsmtp import pulse
+from fastsmtp.cells import Histogram, Labelled
+from fastsmtp.delivery import counts as delivery
+from fastsmtp.pages import ROLES, STATES
+from fastsmtp.queue import counts as queue
+from fastsmtp.smtp import counts as smtp
+from fastsmtp.store import counts as store
+
+Kind = Literal["counter", "gauge", "histogram"]
+Labels = dict[str, str]
+
+
+class Block(NamedTuple):
+    """A stretch of a page that one object counts in."""
+
+    first: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        return self.first + self.size
+
+    def of(self, cells: memoryview[int]) -> memoryview[int]:
+        """This block of a page's cells."""
+        return cells[self.first : self.end]
+
+
+PULSE: Final = Block(0, pulse.SIZE)
+SMTP: Final = Block(PULSE.end, smtp.CELLS)
+STORE: Final = Block(SMTP.end, store.SIZE)
+QUEUE: Final = Block(STORE.end, queue.CELLS)
+DELIVERY: Final = Block(QUEUE.end, delivery.CELLS)
+CELLS: Final = DELIVERY.end
+"""Cells of a process's page."""
+
+
+class Series(NamedTuple):
+    """One combination of labels and the cell of a page that has its value.
+
+    scale      the metric is this many times the cell
+    histogram  its edges when it is one
+    """
+
+    labels: Labels
+    place: int
+    scale: float = 1.0
+    histogram: Histogram | None = None
+
+
+class Family(NamedTuple):
+    name: str
+    kind: Kind
+    doc: str
+    series: tuple[Series, ...]
+
+
+def one(block: Block, place: int, scale: float = 1.0, **labels: str) -> Series:
+    return Series(labels, block.first + place, scale)
+
+
+def each(
+    block: Block, cells: Labelled, scale: float = 1.0, **fixed: str
+) -> Iterator[Series]:
+    """A series for every combination of a `Labelled`."""
+    names = [name for name, _ in cells.labels]
+    for values in product(*(allowed for _, allowed in cells.labels)):
+        labels = fixed | dict(zip(names, values, strict=True))
+        yield Series(labels, block.first + cells.place(*values), scale)
+
+
+def histogram(block: Block, cells: Histogram, **labels: str) -> Series:
+    return Series(labels, block.first + cells.first, cells.scale, cells)
+
+
+def histograms(
+    block: Block, cells: Labelled, make: Callable[..., Histogram]
+) -> Iterator[Series]:
+    """A histogram for every combination; `make` gives it for the values."""
+    names = [name for name, _ in cells.labels]
+    for values in product(*(allowed for _, allowed in cells.labels)):
+        yield histogram(block, make(*values), **dict(zip(names, values, strict=True)))
+
+
+def family(kind: Kind, name: str, doc: str, *series: Series) -> Family:
+    return Family(f"fastsmtp_{name}", kind, doc, series)
+
+
+LISTENER: Final = "smtp"
+MICROSECONDS: Final = 1e-6
+Of = store.Count
+
+PROCESS: Final = (
+    Family(
+        "process_cpu_seconds_total",
+        "counter",
+        "User and system CPU time, ended processes of this run included.",
+        tuple(each(PULSE, pulse.CPU, MICROSECONDS)),
+    ),
+    Family(
+        "python_gc_collections_total",
+        "counter",
+        "Runs of the garbage collector.",
+        tuple(each(PULSE, pulse.COLLECTIONS)),
+    ),
+    family(
+        "counter",
+        "worker_restarts_total",
+        "Processes that died and were replaced.",
+        *each(PULSE, pulse.RESTARTS),
+    ),
+    family(
+        "histogram",
+        "event_loop_lag_seconds",
+        "How late a timer of the event loop ran.",
+        histogram(PULSE, pulse.LAG),
+    ),
+)
+
+RECEIVING: Final = (
+    family(
+        "gauge",
+        "smtp_connections",
+        "Connections open now.",
+        one(SMTP, smtp.OPEN, listener=LISTENER),
+    ),
+    family(
+        "counter",
+        "smtp_connections_total",
+        "Connections that came in, and what became of them at the door.",
+        *each(SMTP, smtp.CONNECTIONS, listener=LISTENER),
+    ),
+    family(
+        "counter",
+        "smtp_disconnects_total",
+        "Connections that ended, by reason.",
+        *each(SMTP, smtp.DISCONNECTS, listener=LISTENER),
+    ),
+    family(
+        "counter",
+        "smtp_messages_total",
+        "Transactions by outcome; accepted means durable and answered with 250.",
+        *each(SMTP, smtp.MESSAGES, listener=LISTENER),
+    ),
+    family(
+        "counter",
+        "smtp_commands_total",
+        "Commands answered; eod is the end of the data.",
+        *each(SMTP, smtp.COMMANDS),
+    ),
+    family(
+        "histogram",
+        "smtp_command_duration_seconds",
+        "From the arrival of a command to its reply.",
+        *histograms(SMTP, smtp.DURATIONS, smtp.duration),
+    ),
+    family(
+        "histogram",
+        "smtp_message_size_bytes",
+        "Octets of accepted messages.",
+        histogram(SMTP, smtp.SIZE),
+    ),
+    family(
+        "histogram",
+        "smtp_message_recipients",
+        "Recipients of accepted messages.",
+        histogram(SMTP, smtp.RECIPIENTS),
+    ),
+    family(
+        "histogram",
+        "smtp_accept_duration_seconds",
+        "From MAIL to the 250 of the message.",
+        histogram(SMTP, smtp.ACCEPT),
+    ),
+    family(
+        "histogram",
+        "smtp_data_receive_duration_seconds",
+        "From the 354 to the end of the data.",
+        histogram(SMTP, smtp.RECEIVE),
+    ),
+    family(
+        "counter",
+        "rejects_total",
+        "Refusals by stage of the dialogue, reason and class of the code.",
+        *each(SMTP, smtp.REJECTS),
+    ),
+)
+
+STORING: Final = (
+    family(
+        "histogram",
+        "store_commit_duration_seconds",
+        "Time of one commit.",
+        histogram(STORE, store.INDEX_COMMIT, store="index"),
+    ),
+    family(
+        "histogram",
+        "store_commit_batch_messages",
+        "Messages that shared one commit (index) or one flush (log).",
+        histogram(STORE, store.INDEX_BATCH, store="index"),
+        histogram(STORE, store.LOG_BATCH, store="log"),
+    ),
+    family(
+        "histogram",
+        "store_sync_duration_seconds",
+        "Write and fdatasync of one flush of the message log.",
+        histogram(STORE, store.LOG_SYNC, store="log"),
+    ),
+    family(
+        "counter",
+        "store_errors_total",
+        "Trouble met by the store; a kind that grows needs an operator.",
+        one(STORE, Of.INDEX_ERRORS_FULL, store="index", kind="map_full"),
+        one(STORE, Of.INDEX_ERRORS_DISK_FULL, store="index", kind="disk_full"),
+        one(STORE, Of.INDEX_ERRORS_IO, store="index", kind="io"),
+        one(STORE, Of.RECORDS_ASIDE, store="index", kind="set_aside"),
+        one(STORE, Of.LOG_ERRORS_DISK_FULL, store="log", kind="disk_full"),
+        one(STORE, Of.LOG_ERRORS_IO, store="log", kind="io"),
+        one(STORE, Of.LOG_ERRORS_DAMAGED, store="log", kind="damaged"),
+    ),
+    family(
+        "counter",
+        "store_records_applied_total",
+        "Records of the message log that the index took in.",
+        one(STORE, Of.RECORDS_APPLIED),
+    ),
+    family(
+        "gauge",
+        "store_map_size_bytes",
+        "Address space of the index; its use ends here.",
+        one(STORE, Of.MAP_SIZE, store="index"),
+    ),
+    family(
+        "gauge",
+        "store_used_bytes",
+        "Octets of the index in use.",
+        one(STORE, Of.MAP_USED, store="index"),
+    ),
+    family(
+        "gauge",
+        "store_free_pages",
+        "Pages of the index file that can be used again.",
+        one(STORE, Of.FREE_PAGES, store="index"),
+    ),
+    family(
+        "gauge",
+        "store_readers",
+        "Processes and threads that may read the index.",
+        one(STORE, Of.READERS, store="index"),
+    ),
+    family(
+        "gauge",
+        "store_oldest_reader_txn_age",
+        "Transactions committed since the oldest reader began.",
+        one(STORE, Of.OLDEST_READER, store="index"),
+    ),
+    family(
+        "gauge",
+        "log_unapplied_messages",
+        "Messages that are durable and not yet in the index.",
+        one(STORE, Of.UNAPPLIED_MESSAGES),
+    ),
+    family(
+        "gauge",
+        "log_unapplied_bytes",
+        "Octets in the log that are not yet in the index.",
+        one(STORE, Of.UNAPPLIED_OCTETS),
+    ),
+    family(
+        "gauge",
+        "log_segments",
+        "Segment files of the message log.",
+        one(STORE, Of.SEGMENTS),
+    ),
+    family(
+        "gauge",
+        "log_live_bytes",
+        "Octets of bodies that something refers to.",
+        one(STORE, Of.LIVE_OCTETS),
+    ),
+    family(
+        "gauge",
+        "log_dead_bytes",
+        "Octets in segments that compaction will give back.",
+        one(STORE, Of.DEAD_OCTETS),
+    ),
+    family(
+        "counter",
+        "log_compacted_bytes_total",
+        "Octets copied by compaction.",
+        one(STORE, Of.COMPACTED_OCTETS),
+    ),
+    family(
+        "counter",
+        "log_segments_removed_total",
+        "Segment files deleted.",
+        one(STORE, Of.SEGMENTS_REMOVED),
+    ),
+)
+
+DELIVERING: Final = (
+    family(
+        "counter",
+        "queue_events_total",
+        "What happened in the queue. enqueued, activated, held, released and removed "
+        "count messages, the others recipients.",
+        *each(QUEUE, queue.EVENT),
+    ),
+    family(
+        "histogram",
+        "queue_lag_seconds",
+        "From the time an entry was due to the start of its attempt.",
+        histogram(QUEUE, queue.LAG),
+    ),
+    family(
+        "counter",
+        "delivery_attempts_total",
+        "Recipients of delivery attempts.",
+        *each(DELIVERY, delivery.ATTEMPTS),
+    ),
+    family(
+        "histogram",
+        "delivery_duration_seconds",
+        "How long an attempt took.",
+        *histograms(DELIVERY, delivery.DURATIONS, delivery.duration),
+    ),
+    family(
+        "histogram",
+        "delivery_delay_seconds",
+        "From the arrival of a message to the final state of a recipient.",
+        *histograms(DELIVERY, delivery.DELAYED, delivery.delay),
+    ),
+)
+
+COUNTED: Final = (*PROCESS, *RECEIVING, *STORING, *DELIVERING)
+"""The families that are fed by cells."""
+
+GAUGES: Final = frozenset(
+    series.place
+    for family_ in COUNTED
+    if family_.kind == "gauge"
+    for series in family_.series
+)
+"""Cells that mean nothing once their process is dead."""
+
+LARGEST: Final = frozenset(
+    STORE.first + place
+    for place in (Of.MAP_SIZE, Of.MAP_USED, Of.FREE_PAGES, Of.READERS, Of.OLDEST_READER)
+)
+"""Gauges of the one index, which every process that has it open tells."""
+
+STATES_OF_QUEUE: Final = ("incoming", "active", "deferred", "hold", "scheduled")
+AGES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "5d", "+Inf")
+"""At most so old, and older than the age before."""
+
+
+class Live(NamedTuple):
+    """A family read at the scrape: name, kind, meaning, and every set of labels."""
+
+    name: str
+    kind: Kind
+    doc: str
+    labels: tuple[Labels, ...] = ({},)
+
+
+def by(**allowed: tuple[str, ...]) -> tuple[Labels, ...]:
+    return tuple(
+        dict(zip(allowed, values, strict=True)) for values in product(*allowed.values())
+    )
+
+
+LIVE: Final = {
+    live.name: live
+    for live in (
+        Live("process_resident_memory_bytes", "gauge", "RSS.", by(role=ROLES)),
+        Live(
+            "fastsmtp_process_anonymous_memory_bytes",
+            "gauge",
+            "RSS without mapped files.",
+            by(role=ROLES),
+        ),
+        Live("process_open_fds", "gauge", "Open descriptors.", by(role=ROLES)),
+        Live("process_max_fds", "gauge", "Descriptors allowed.", by(role=ROLES)),
+        Live("fastsmtp_workers", "gauge", "Processes running.", by(role=ROLES)),
+        Live(
+            "fastsmtp_worker_state",
+            "gauge",
+            "Processes in this state.",
+            by(state=STATES),
+        ),
+        Live("fastsmtp_start_time_seconds", "gauge", "When the server started."),
+        Live(
+            "fastsmtp_config_last_reload_successful",
+            "gauge",
+            "1 if the configuration in use is the one that was read last.",
+        ),
+        Live(
+            "fastsmtp_config_last_reload_success_timestamp_seconds",
+            "gauge",
+            "When the configuration in use was read.",
+        ),
+        Live(
+            "fastsmtp_queue_messages",
+            "gauge",
+            "Messages in the queue.",
+            by(state=STATES_OF_QUEUE),
+        ),
+        Live(
+            "fastsmtp_queue_bytes",
+            "gauge",
+            "Octets in the queue.",
+            by(state=STATES_OF_QUEUE),
+        ),
+        Live(
+            "fastsmtp_queue_messages_by_age",
+            "gauge",
+            "Messages in the queue that arrived at most this long ago, each counted "
+            "once.",
+            by(state=STATES_OF_QUEUE[1:], age=AGES),
+        ),
+        Live(
+            "fastsmtp_queue_oldest_message_timestamp_seconds",
+            "gauge",
+            "Arrival of the oldest message in the queue; 0 when there is none.",
+            by(state=STATES_OF_QUEUE[1:]),
+        ),
+        Live(
+            "fastsmtp_disk_free_bytes",
+            "gauge",
+            "Free for the server's user.",
+            by(path_role=("data", "run")),
+        ),
+        Live(
+            "fastsmtp_disk_free_inodes",
+            "gauge",
+            "Free for the server's user.",
+            by(path_role=("data", "run")),
+        ),
+    )
+}

@@ -1,0 +1,284 @@
+"""The text that Prometheus reads (exposition format 0.0.4), made when it asks.
+
+Counters of all processes are added up from their pages; what is not counted is read
+from /proc, the file systems and the queue. Lines are prepared once: a scrape formats
+numbers only.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+import fastsmtp
+from fastsmtp.cells import Histogram
+from fastsmtp.metrics import COUNTED, LARGEST, LIVE, STORE, Labels
+from fastsmtp.pages import Page, Pages
+from fastsmtp.store.counts import Count
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Depth(Protocol):
+    """One state of the queue; `oldest` in seconds of the wall clock, 0 for none."""
+
+    messages: int
+    octets: int
+    oldest: int
+    ages: dict[str, int]
+
+
+Samples = dict[str, float]
+"""Values of a family by rendered labels."""
+
+
+def rendered(labels: Labels) -> str:
+    """`{name="value",…}`, nothing for no labels."""
+    if not labels:
+        return ""
+    escape = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+    pairs = (f'{name}="{value.translate(escape)}"' for name, value in labels.items())
+    return "{" + ",".join(pairs) + "}"
+
+
+def number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(round(value, 9))
+
+
+class Plain:
+    """A line of one cell."""
+
+    __slots__ = ("_place", "_prefix", "_scale")
+
+    def __init__(self, prefix: str, place: int, scale: float) -> None:
+        self._prefix, self._place, self._scale = prefix, place, scale
+
+    def lines(self, cells: list[int]) -> Iterator[str]:
+        value = cells[self._place]
+        yield self._prefix + (
+            str(value) if self._scale == 1.0 else number(value * self._scale)
+        )
+
+
+class Buckets:
+    """The lines of one histogram."""
+
+    __slots__ = ("_bounds", "_count", "_place", "_scale", "_sum")
+
+    def __init__(
+        self, name: str, labels: Labels, place: int, histogram: Histogram
+    ) -> None:
+        bounds = [*(number(e) for e in histogram.edges), "+Inf"]
+        self._bounds = [
+            f"{name}_bucket{rendered(labels | {'le': bound})} " for bound in bounds
+        ]
+        self._sum = f"{name}_sum{rendered(labels)} "
+        self._count = f"{name}_count{rendered(labels)} "
+        self._place, self._scale = place, histogram.scale
+
+    def lines(self, cells: list[int]) -> Iterator[str]:
+        count, place = 0, self._place
+        for place, prefix in enumerate(self._bounds, self._place):
+            count += cells[place]
+            yield f"{prefix}{count}"
+        yield self._sum + number(cells[place + 1] * self._scale)
+        yield f"{self._count}{count}"
+
+
+def heading(name: str, kind: str, doc: str) -> str:
+    return f"# HELP {name} {doc}\n# TYPE {name} {kind}"
+
+
+def prepare() -> list[str | Plain | Buckets]:
+    """Everything that stands in front of a number, in the order of the text."""
+    parts: list[str | Plain | Buckets] = []
+    for family in COUNTED:
+        parts.append(heading(family.name, family.kind, family.doc))
+        for labels, place, scale, histogram in family.series:
+            if histogram is None:
+                parts.append(Plain(f"{family.name}{rendered(labels)} ", place, scale))
+            else:
+                parts.append(Buckets(family.name, labels, place, histogram))
+    return parts
+
+
+class Scrape:
+    """Answers `/metrics`.
+
+    pages  of all processes of this server
+    paths  directories whose disks are watched, by `path_role`
+    depth  the states of the queue now, or None while they cannot be read
+    """
+
+    def __init__(
+        self,
+        pages: Pages,
+        paths: Mapping[str, Path],
+        depth: Callable[[], Mapping[str, Depth] | None] = dict,
+    ) -> None:
+        self._pages = pages
+        self._paths = paths
+        self._depth = depth
+        self._parts = prepare()
+        self._build = build_info()
+        self._started = time.time()
+        self.reloaded(True)
+
+    def reloaded(self, good: bool) -> None:
+        """The configuration was read again; a bad one leaves the last in use."""
+        self._good = good
+        if good:
+            self._reloaded = time.time()
+
+    def text(self) -> str:
+        cells = self._pages.sums(LARGEST)
+        lines: list[str] = [self._build]
+        for part in self._parts:
+            if isinstance(part, str):
+                lines.append(part)
+            else:
+                lines.extend(part.lines(cells))
+        for name, samples in self._live(cells).items():
+            live = LIVE[name]
+            lines.append(heading(name, live.kind, live.doc))
+            for labels in map(rendered, live.labels):
+                lines.append(f"{name}{labels} {number(samples.get(labels, 0))}")
+        lines.append("")
+        return "\n".join(lines)
+
+    def _live(self, cells: list[int]) -> dict[str, Samples]:
+        return {
+            **processes(list(self._pages.live())),
+            "fastsmtp_start_time_seconds": {"": self._started},
+            "fastsmtp_config_last_reload_successful": {"": self._good},
+            "fastsmtp_config_last_reload_success_timestamp_seconds": {
+                "": self._reloaded
+            },
+            **queue(
+                self._depth() or {},
+                cells[STORE.first + Count.UNAPPLIED_MESSAGES],
+                cells[STORE.first + Count.UNAPPLIED_OCTETS],
+            ),
+            **disks(self._paths),
+        }
+
+
+def build_info() -> str:
+    """What runs: the family `fastsmtp_build_info`, whose value is always 1."""
+    compiler = (m[8:] for m in sys.modules if m.startswith("_cython_"))
+    labels = {
+        "version": fastsmtp.__version__,
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "cython": next(compiler, "").replace("_", "."),
+        "uvloop": getattr(sys.modules.get("uvloop"), "__version__", ""),
+        "commit": commit(Path(fastsmtp.__file__).parent.parent),
+    }
+    name = "fastsmtp_build_info"
+    return f"{heading(name, 'gauge', 'What runs.')}\n{name}{rendered(labels)} 1"
+
+
+def commit(root: Path) -> str:
+    """The commit checked out at `root`, "" when it is not a checkout."""
+    try:
+        head = (root / ".git/HEAD").read_text().strip()
+        if head.startswith("ref: "):
+            head = (root / ".git" / head[5:]).read_text().strip()
+    except OSError:
+        return ""
+    return head[:12]
+
+
+def processes(live: list[Page]) -> dict[str, Samples]:
+    """Memory, descriptors and states of the processes that live."""
+    rss: Samples = {}
+    anonymous: Samples = {}
+    fds: Samples = {}
+    limits: Samples = {}
+    running: Samples = {}
+    states: Samples = {}
+    for page in live:
+        role, state = rendered({"role": page.role}), rendered({"state": page.state})
+        resident, private = memory(page.pid)
+        rss[role] = rss.get(role, 0) + resident
+        anonymous[role] = anonymous.get(role, 0) + private
+        fds[role] = fds.get(role, 0) + descriptors(page.pid)
+        limits[role] = limits.get(role, 0) + descriptor_limit(page.pid)
+        running[role] = running.get(role, 0) + 1
+        states[state] = states.get(state, 0) + 1
+    return {
+        "process_resident_memory_bytes": rss,
+        "fastsmtp_process_anonymous_memory_bytes": anonymous,
+        "process_open_fds": fds,
+        "process_max_fds": limits,
+        "fastsmtp_workers": running,
+        "fastsmtp_worker_state": states,
+    }
+
+
+def memory(pid: int) -> tuple[int, int]:
+    """(RSS, RSS without mapped files) in octets; 0 for a process that is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0, 0
+    fields = dict(line.split(":", 1) for line in status.splitlines())
+    kib = [int(fields.get(f, "0").split()[0]) for f in ("VmRSS", "RssAnon")]
+    return kib[0] * 1024, kib[1] * 1024
+
+
+def descriptors(pid: int) -> int:
+    """Open descriptors. Linux 6.2 and later tell without listing them."""
+    try:
+        folder = f"/proc/{pid}/fd"
+        return os.stat(folder).st_size or len(os.listdir(folder))
+    except OSError:
+        return 0
+
+
+def descriptor_limit(pid: int) -> int:
+    try:
+        return resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+    except OSError:
+        return 0
+
+
+def queue(
+    depths: Mapping[str, Depth], messages: int, octets: int
+) -> dict[str, Samples]:
+    """The queue's families. `messages` and `octets` are incoming: durable, but not
+    yet in the index."""
+    count: Samples = {rendered({"state": "incoming"}): messages}
+    size: Samples = {rendered({"state": "incoming"}): octets}
+    ages: Samples = {}
+    oldest: Samples = {}
+    for state, depth in depths.items():
+        label = rendered({"state": state})
+        count[label], size[label] = depth.messages, depth.octets
+        oldest[label] = depth.oldest
+        for age, aged in depth.ages.items():
+            ages[rendered({"state": state, "age": age})] = aged
+    return {
+        "fastsmtp_queue_messages": count,
+        "fastsmtp_queue_bytes": size,
+        "fastsmtp_queue_messages_by_age": ages,
+        "fastsmtp_queue_oldest_message_timestamp_seconds": oldest,
+    }
+
+
+def disks(paths: Mapping[str, Path]) -> dict[str, Samples]:
+    free: Samples = {}
+    inodes: Samples = {}
+    for role, path in paths.items():
+        label = rendered({"path_role": role})
+        try:
+            found = os.statvfs(path)
+        except OSError:
+            continue
+        free[label] = found.f_bavail * found.f_frsize
+        inodes[label] = found.f_favail
+    return {"fastsmtp_disk_free_bytes": free, "fastsmtp_disk_free_inodes": inodes}

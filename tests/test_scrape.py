@@ -1,0 +1,171 @@
+"""The text of a scrape, read back with the reader of the Prometheus client."""
+
+import os
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from fastsmtp import scrape
+from fastsmtp.metrics import (
+    AGES,
+    CELLS,
+    GAUGES,
+    PULSE,
+    SMTP,
+    STATES_OF_QUEUE,
+    STORE,
+)
+from fastsmtp.pages import Pages
+from fastsmtp.pulse import RESTARTS
+from fastsmtp.queue.listing import Depth
+from fastsmtp.queue.message import State
+from fastsmtp.scrape import Scrape
+from fastsmtp.smtp import counts as smtp
+from fastsmtp.store.counts import Count
+
+
+def read(text: str) -> dict[str, float]:
+    """name{labels} -> value"""
+    return {
+        s.name + scrape.rendered(s.labels): s.value
+        for family in text_string_to_metric_families(text)
+        for s in family.samples
+    }
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Pages:
+    return Pages.create(tmp_path / "cells", CELLS, 4)
+
+
+def test_counters_of_all_processes_add_up(pages: Pages) -> None:
+    for slot in (1, 2):
+        mine = SMTP.of(pages.claim(slot, "receive", slot))
+        mine[smtp.MESSAGES.place("accepted")] += 5
+        mine[smtp.OPEN] += 2
+    server = Scrape(pages, {})
+    accepted = 'fastsmtp_smtp_messages_total{listener="smtp",result="accepted"}'
+    open_now = 'fastsmtp_smtp_connections{listener="smtp"}'
+    samples = read(server.text())
+    assert (samples[accepted], samples[open_now]) == (10, 4)
+    pages.fold(1, GAUGES)
+    samples = read(server.text())
+    assert (samples[accepted], samples[open_now]) == (10, 2)
+
+
+def test_histograms_are_cumulative_with_sum_and_count(pages: Pages) -> None:
+    mine = SMTP.of(pages.claim(1, "receive", 1))
+    for octets in (100, 300, 300, 10**9):
+        smtp.SIZE.observe(mine, octets)
+    samples = read(Scrape(pages, {}).text())
+    name = "fastsmtp_smtp_message_size_bytes"
+    assert samples[f'{name}_bucket{{le="256"}}'] == 1
+    assert samples[f'{name}_bucket{{le="1024"}}'] == 3
+    assert samples[f'{name}_bucket{{le="+Inf"}}'] == 4
+    assert samples[f"{name}_count"] == 4
+    assert samples[f"{name}_sum"] == 10**9 + 700
+
+
+def test_durations_are_in_seconds(pages: Pages) -> None:
+    smtp.ACCEPT.observe(SMTP.of(pages.claim(1, "receive", 1)), 0.0025)
+    samples = read(Scrape(pages, {}).text())
+    assert samples["fastsmtp_smtp_accept_duration_seconds_sum"] == 0.0025
+
+
+def test_processes_are_measured(pages: Pages) -> None:
+    pages.claim(1, "keep", 1)
+    pages.tell(1, "serving")
+    samples = read(Scrape(pages, {}).text())
+    assert samples['process_resident_memory_bytes{role="keep"}'] > 2**20
+    assert samples['fastsmtp_process_anonymous_memory_bytes{role="keep"}'] > 2**20
+    assert samples['process_open_fds{role="keep"}'] >= 3
+    assert samples['process_open_fds{role="receive"}'] == 0
+    assert samples['fastsmtp_workers{role="keep"}'] == 1
+    assert samples['fastsmtp_worker_state{state="serving"}'] == 1
+
+
+def test_a_process_that_is_gone_counts_nothing(pages: Pages) -> None:
+    pid = os.spawnv(os.P_WAIT, "/bin/true", ["true"]) or 2**22 - 1
+    assert scrape.memory(pid) == (0, 0)
+    assert scrape.descriptors(pid) == 0
+    assert scrape.descriptor_limit(pid) == 0
+
+
+def test_restarts_are_counted_by_role(pages: Pages) -> None:
+    PULSE.of(pages.claim(1, "supervise", 1))[RESTARTS.place("keep")] += 3
+    samples = read(Scrape(pages, {}).text())
+    assert samples['fastsmtp_worker_restarts_total{role="keep"}'] == 3
+
+
+def test_incoming_is_what_the_index_has_not(pages: Pages) -> None:
+    mine = STORE.of(pages.claim(1, "receive", 1))
+    mine[Count.UNAPPLIED_MESSAGES], mine[Count.UNAPPLIED_OCTETS] = 4, 4096
+    samples = read(Scrape(pages, {}).text())
+    assert samples['fastsmtp_queue_messages{state="incoming"}'] == 4
+    assert samples['fastsmtp_queue_bytes{state="incoming"}'] == 4096
+    assert samples["fastsmtp_log_unapplied_messages"] == 4
+
+
+def test_the_depth_of_the_queue_is_asked_for(pages: Pages) -> None:
+    depth = Depth()
+    depth.count(minute=100, messages=3, octets=300, now=160 * 60_000)
+    depth.count(minute=159, messages=1, octets=10, now=160 * 60_000)
+    text = Scrape(pages, {}, lambda: {State.DEFERRED: depth}).text()
+    found = {k[9:]: v for k, v in read(text).items() if "deferred" in k and v}
+    assert found == {
+        'queue_messages{state="deferred"}': 4,
+        'queue_bytes{state="deferred"}': 310,
+        'queue_messages_by_age{state="deferred",age="1h"}': 3,
+        'queue_messages_by_age{state="deferred",age="1m"}': 1,
+        'queue_oldest_message_timestamp_seconds{state="deferred"}': 6000,
+    }
+
+
+def test_the_queue_and_its_metrics_agree_on_words() -> None:
+    assert tuple(Depth().ages) == AGES
+    assert {*State, "incoming"} == set(STATES_OF_QUEUE)
+
+
+def test_a_store_that_cannot_be_read_leaves_the_rest(pages: Pages) -> None:
+    samples = read(Scrape(pages, {}, depth=lambda: None).text())
+    assert samples['fastsmtp_queue_messages{state="deferred"}'] == 0
+
+
+def test_disks(pages: Pages, tmp_path: Path) -> None:
+    samples = read(Scrape(pages, {"data": tmp_path, "run": tmp_path / "no"}).text())
+    assert samples['fastsmtp_disk_free_bytes{path_role="data"}'] > 0
+    assert samples['fastsmtp_disk_free_bytes{path_role="run"}'] == 0
+
+
+def test_a_bad_reload_is_seen(pages: Pages) -> None:
+    server = Scrape(pages, {})
+    server.reloaded(False)
+    samples = read(server.text())
+    assert samples["fastsmtp_config_last_reload_successful"] == 0
+    assert samples["fastsmtp_config_last_reload_success_timestamp_seconds"] > 1e9
+
+
+def test_label_values_are_escaped() -> None:
+    assert scrape.rendered({"a": 'b"c\\d\n'}) == r'{a="b\"c\\d\n"}'
+
+
+@pytest.mark.parametrize(
+    ("head", "ref"),
+    [("0123456789abcdef", None), ("ref: refs/heads/x", "fedcba98765432")],
+)
+def test_the_commit_of_a_checkout(tmp_path: Path, head: str, ref: str | None) -> None:
+    (tmp_path / ".git/refs/heads").mkdir(parents=True)
+    (tmp_path / ".git/HEAD").write_text(head + "\n")
+    if ref:
+        (tmp_path / ".git/refs/heads/x").write_text(ref + "\n")
+    assert scrape.commit(tmp_path) == (ref or head)[:12]
+    assert scrape.commit(tmp_path / "nowhere") == ""
+
+
+def test_a_scrape_is_quick(pages: Pages, benchmark: BenchmarkFixture) -> None:
+    pages.claim(1, "all", 1)
+    server = Scrape(pages, {})
+    text = benchmark(server.text)
+    assert text.count("\n") > 500
