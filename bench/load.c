@@ -134,6 +134,8 @@ static void compose(void) {
     id_at = (size_t)(strstr(text, "Message-ID: <") - text) + 13 + strlen(opt.tag);
     for (int i = 0; i < opt.sessions; i++)
         memcpy(sessions[i].head, text, head_size);
+    if (opt.payload == 1)
+        opt.payload = 2; /* the least that is a line */
     body = malloc(opt.payload + LINE_OCTETS + 3);
     for (size_t i = 0; i < opt.payload; i++) {
         size_t column = i % LINE_OCTETS;
