@@ -1,0 +1,100 @@
+"""Power loss under load: what was acknowledged is on the disk.
+
+The data directory stands on a file system in a file. `FS_IOC_SHUTDOWN` without log
+flush loses everything that was not synced, as pulling the plug does; then it is
+mounted again. The control runs with syncs that do nothing, and must lose mail.
+"""
+
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bench.served import Served
+from tests.crash.kill_disk import Disk, disk, missing
+from tests.crash.kill_rig import Load, check_ledger, prepared, shim, stored_ids, until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.root,
+    pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler"),
+]
+NOSYNC = Path(__file__).parent / "shims" / "nosync.c"
+MIB = 1 << 20
+ROUNDS = {"ext4": 12, "ext4 without journal": 6, "xfs": 6}
+SMALL = '[store]\nsegment_size = "4 MiB"\nreserve = "8 MiB"\nmin_free = "8 MiB"\n'
+
+
+def lose_power(server: Served, plug: Disk, load: Load, count: int) -> dict[str, int]:
+    """Loads until `count` were acknowledged, pulls the plug, comes back."""
+    load.start()
+    load.more(count)
+    plug.lose_power()
+    server.kill()
+    report = load.stop()
+    plug.restart()
+    return report
+
+
+def served_on(plug: Disk, folder: Path, mode: str, **settings: object) -> Served:
+    place = {"data": plug.place / "data", "more": SMALL}
+    return prepared(folder, mode=mode, **place, **settings)
+
+
+@pytest.mark.parametrize("mode", ["one", "split"])
+@pytest.mark.parametrize("kind", list(ROUNDS))
+def test_no_acknowledged_message_is_lost(tmp_path: Path, kind: str, mode: str) -> None:
+    if why := missing(kind):
+        pytest.skip(why)
+    chance = random.Random(f"power {kind} {mode}")
+    with disk(tmp_path, kind, 512 * MIB) as plug:
+        server = served_on(plug, tmp_path / "home", mode)
+        server.start()
+        for number in range(ROUNDS[kind]):
+            load = Load(server.port, tmp_path / f"acked{number}", tag=f"r{number:02}-")
+            report = lose_power(server, plug, load, chance.randrange(1, 1500))
+            server.command("verify")
+            server.start()
+            until(lambda: not unapplied(server), 30, "everything applied")
+            stored = stored_ids(server, tmp_path)
+            mine = {one: n for one, n in stored.items() if one.startswith(load.tag)}
+            check_ledger(type(stored)(mine), load.acked(), report["started"], load.tag)
+        server.stop()
+        server.command("verify")
+
+
+def unapplied(server: Served) -> bool:
+    return "\nfastsmtp_log_unapplied_messages 0" not in server.read_metrics()
+
+
+def test_control_without_syncs_mail_is_lost(tmp_path: Path) -> None:
+    if why := missing("ext4"):
+        pytest.skip(why)
+    lies = {"LD_PRELOAD": str(shim(tmp_path, NOSYNC))}
+    caught = 0
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with disk(folder, "ext4", 256 * MIB) as plug:
+            server = served_on(plug, folder / "home", "one", extra=lies)
+            server.start()
+            load = Load(server.port, folder / "acked")
+            lose_power(server, plug, load, 1000)
+            caught += damaged(server, load, folder)
+    assert caught == 3, "the rig does not lose what was not synced"
+
+
+def damaged(server: Served, load: Load, folder: Path) -> bool:
+    """Whether the store cannot be opened, or acknowledged mail is not in it."""
+    server.extra = {}
+    try:
+        server.start()
+        until(lambda: not unapplied(server), 30, "everything applied")
+        stored = stored_ids(server, folder)
+    except (RuntimeError, subprocess.CalledProcessError):
+        return True
+    finally:
+        server.stop()
+    return any(not stored[one] for one in load.acked())
