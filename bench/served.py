@@ -102,7 +102,14 @@ class Served:
         Raises CalledProcessError, with what it said, when it does not end with 0.
         """
         done = subprocess.run(
-            [sys.executable, "-m", "fastsmtp", *words, "-c", str(self.configuration)],
+            [
+                sys.executable,
+                "-m",
+                "fastsmtp.cli",
+                *words,
+                "-c",
+                str(self.configuration),
+            ],
             input=given,
             text=True,
             capture_output=True,
@@ -119,7 +126,14 @@ class Served:
         begun = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "fastsmtp", "serve", "-c", self.configuration],
+                [
+                    sys.executable,
+                    "-m",
+                    "fastsmtp.cli",
+                    "serve",
+                    "-c",
+                    self.configuration,
+                ],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.extra},

@@ -32,7 +32,9 @@ MODES = ["one", "split"]
 def finish(server: Served, load: Load, folder: Path) -> int:
     """Stops everything and checks the ledger and the store; acknowledged messages."""
     report = load.stop()
-    until(lambda: "\nfastsmtp_log_unapplied_messages 0" in server.read_metrics(), 30, "")
+    until(
+        lambda: "\nfastsmtp_log_unapplied_messages 0" in server.read_metrics(), 30, ""
+    )
     stored = stored_ids(server, folder)
     server.stop()
     server.command("verify")

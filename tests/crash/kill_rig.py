@@ -99,7 +99,9 @@ def stored_ids(server: Served, folder: Path) -> Counter[str]:
     return Counter(found.decode() for found in ID.findall(target.read_bytes()))
 
 
-def check_ledger(stored: Counter[str], acked: list[str], started: int, tag: str) -> None:
+def check_ledger(
+    stored: Counter[str], acked: list[str], started: int, tag: str
+) -> None:
     """Nothing lost, nothing twice, nothing that was never sent."""
     assert len(set(acked)) == len(acked)
     lost = [one for one in acked if not stored[one]]
