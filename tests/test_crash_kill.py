@@ -5,12 +5,11 @@ import random
 import shutil
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-from bench.served import Served
-from tests.crash.kill_rig import (
+from crash.kill_rig import (
     Load,
     check_ledger,
     prepared,
@@ -18,6 +17,8 @@ from tests.crash.kill_rig import (
     until,
     workers,
 )
+
+from bench.served import Served
 
 pytestmark = [
     pytest.mark.slow,
@@ -67,6 +68,10 @@ def test_the_whole_group_killed_at_random_moments(tmp_path: Path, mode: str) -> 
     assert max(back) <= BACK_SECONDS
 
 
+def replaced(server: Served, role: str, dead: int) -> bool:
+    return workers(server).get(role, dead) != dead
+
+
 @pytest.mark.parametrize("role", ["keep", "receive"])
 def test_one_process_killed_while_the_others_go_on(tmp_path: Path, role: str) -> None:
     chance = random.Random(f"kill {role}")
@@ -78,11 +83,7 @@ def test_one_process_killed_while_the_others_go_on(tmp_path: Path, role: str) ->
             load.more(chance.randrange(1, 1500))
             victim = workers(server)[role]
             os.kill(victim, signal.SIGKILL)
-            until(
-                lambda dead=victim: workers(server).get(role, dead) != dead,  # type: ignore[misc]
-                10,
-                f"a new process for {role}",
-            )
+            until(partial(replaced, server, role, victim), 10, f"a new {role}")
         load.more(CLIENTS)
         assert finish(server, load, tmp_path) > 10
     finally:
