@@ -20,6 +20,7 @@ from logengine cimport (
     Spooled,
     batch_room,
     fresh_salt,
+    log_kick,
     log_take,
     pthread_cond_broadcast,
     pthread_cond_signal,
@@ -265,6 +266,7 @@ cdef inline int big_record(Log* log, Big* big) noexcept nogil:
     head.envelope_length = big.envelope_length
     memcpy(place + RECORD_HEADER, big.envelope, big.envelope_length)
     spooled_tell(log, big, log_take(log, &head, place), big.fd)
+    log_kick(log)
     big.fd = -1  # closed when it is settled
     return 0
 

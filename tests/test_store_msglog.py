@@ -312,3 +312,28 @@ class TestSpool:
             assert removed == ["1-00000009.big"], "what is being written is locked"
             spool.finish(1, b"")
         assert (tmp_path / record.segment_name(1, spool.number, big=True)).exists()
+
+
+class TestBatch:
+    def test_fewer_wait_for_flush(self, tmp_path: Path) -> None:
+        with LogWriter(str(tmp_path), 1, 7, MIB, batch=4) as log:
+            log.append(1, 1, b"", b"", b"x")
+            log.append(2, 1, b"", b"", b"x")
+            assert log.backlog() > 0
+            log.flush()
+            assert await_signal(log)[0] == 2
+            for n in range(4):
+                log.append(n, 1, b"", b"", b"x")
+            assert await_signal(log)[0] == 6, "four need no asking"
+            log.append(7, 1, b"", b"", bytes(MIB))
+            assert await_signal(log)[0] == 7, "nor do many octets"
+            log.append(8, 1, b"", b"", b"x")
+            assert log.sync() == 8
+            assert [records for _, records, _ in log.flushes()] == [2, 4, 1, 1]
+            log.append(9, 1, b"", b"", b"x")
+        assert log.collect()[0] == 9
+
+    def test_a_finished_body_needs_no_asking(self, tmp_path: Path) -> None:
+        with LogWriter(str(tmp_path), 1, 7, MIB, batch=100) as log:
+            log.spool(1, b"x").finish(1, b"")
+            assert await_signal(log)[2] == [(1, 0)]

@@ -90,7 +90,7 @@ cdef class LogWriter:
 
     def __init__(
         self, str directory, uint16_t series, uint64_t epoch, uint64_t segment_size,
-        uint32_t least=1,
+        uint32_t least=1, uint32_t batch=1,
     ):
         cdef Log* log = self.log
         if not self.closed or log.directory >= 0:
@@ -108,6 +108,7 @@ cdef class LogWriter:
         self.spools.log = log
         self.unfinished = weakref.WeakSet()
         log.epoch = epoch
+        log.batch = batch
         log.segment_size = segment_size
         log.segment.size = min(segment_size, <uint64_t>engine.FIRST_FILL)
         log.salt_seed = int.from_bytes(os.urandom(8), "little")
@@ -200,6 +201,12 @@ cdef class LogWriter:
                 raise _trouble(error)
             self.spooling += 1
         return 0
+
+    def flush(self):
+        """See the .pyi."""
+        engine.pthread_mutex_lock(&self.log.mutex)
+        engine.log_kick(self.log)
+        engine.pthread_mutex_unlock(&self.log.mutex)
 
     def spool(self, uint64_t id, bytes head not None):
         """See the .pyi."""
@@ -303,6 +310,7 @@ cdef class LogWriter:
         cdef Log* log = self.log
         with nogil:
             engine.pthread_mutex_lock(&log.mutex)
+            engine.log_kick(log)
             while log.settled < log.appended or log.finishing:
                 engine.pthread_cond_wait(&log.settle, &log.mutex)
             engine.pthread_mutex_unlock(&log.mutex)

@@ -28,11 +28,14 @@ class LogWriter:
         epoch: int,
         segment_size: int,
         least: int = 1,
+        batch: int = 1,
     ) -> None:
         """Opens segment max(least, highest existing number of the series + 1).
 
         `least` keeps numbers of deleted segments from being given again: pass one
         more than the highest number that the index has ever seen for this series.
+        `batch`: so many records (or 1 MiB) wake the flusher; fewer wait for `flush`,
+        to be called when a turn of the loop ends, so that its sessions share one.
         OSError when the directory cannot be used; trouble that may pass (a full disk)
         is met again by the first append."""
 
@@ -46,6 +49,9 @@ class LogWriter:
     ) -> int:
         """Take a record whose body is head + body; returns its ticket. OSError: see
         above, nothing was taken."""
+
+    def flush(self) -> None:
+        """Let what was appended be flushed now; needed only when `batch` is not 1."""
 
     def spool(self, id: int, head: bytes) -> Spool:
         """Begin a record whose body streams into a file of its own."""
