@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from fastsmtp.queue.message import (
@@ -13,6 +14,12 @@ from fastsmtp.queue.message import (
 def test_an_envelope_survives_the_log() -> None:
     envelope = Envelope("A@x.test", (Recipient("Bob@example.test"),), 1_700_000_000_000)
     assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+def test_text_that_is_not_utf_8_is_a_decode_error() -> None:
+    data = encode_envelope(Envelope("a@x.test", (), 0)).replace(b"x.test", b"\xff.test")
+    with pytest.raises(msgspec.DecodeError):
+        decode_envelope(data)
 
 
 @pytest.mark.parametrize("id", [0, 1, 2**36, 2**63, 2**64 - 1])

@@ -62,7 +62,10 @@ encode_envelope = _encoder.encode
 
 def decode_envelope(data: bytes) -> Envelope:
     """Raises `msgspec.DecodeError` or `msgspec.ValidationError` on other bytes."""
-    return _decoder.decode(data)
+    try:
+        return _decoder.decode(data)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 class State(StrEnum):
