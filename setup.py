@@ -28,12 +28,20 @@ LINK = ["-fsanitize=address,undefined"] if MODE == "sanitize" else []
 MACROS = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if MODE == "debug" else []
 
 
+# The fuzzing loop is compiled with what it looks at; see tests/fuzz.
+FUZZ = [Path("tests/fuzz/native.pyx")] if MODE == "sanitize" else []
+
+
 def extension(source: Path) -> Extension:
     name = ".".join(("fastsmtp", *source.relative_to("ext").with_suffix("").parts))
+    return built(source, name)
+
+
+def built(source: Path, name: str) -> Extension:
     return Extension(
         name,
         [str(source)],
-        include_dirs=["ext"],
+        include_dirs=["ext", "tests/fuzz"],
         extra_compile_args=[*COMPILE, "-Wall", "-Wno-unused-function", "-pthread"],
         extra_link_args=[*LINK, "-pthread"],
         define_macros=MACROS,
@@ -45,8 +53,9 @@ def extension(source: Path) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(p) for p in sorted(Path("ext").rglob("*.pyx"))],
-        include_path=["ext"],
+        [extension(p) for p in sorted(Path("ext").rglob("*.pyx"))]
+        + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
+        include_path=["ext", "tests/fuzz"],
         build_dir=None if MODE == "debug" else "build/cython",
         nthreads=2,
         compiler_directives={

@@ -93,7 +93,7 @@ cdef extern from *:
         FAULTS
     } Fault;
     /* For the reply, behind "501 5.5.4 ", "501 5.1.7 " or "501 5.1.3 ". */
-    static const char *const fault_texts[FAULTS] = {
+    __attribute__((unused)) static const char *const fault_texts[FAULTS] = {
         [FAULT_NONE] = "OK",
         [FAULT_KEYWORD] = "FROM:<address> or TO:<address> expected",
         [FAULT_NO_PATH] = "an address is expected",

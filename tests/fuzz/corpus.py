@@ -1,0 +1,92 @@
+"""What each target begins with: inputs that reach far, and words to put into them."""
+
+import struct
+
+from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
+
+END = b"\r\n.\r\n"
+BODIES = [
+    b".\r\n",
+    b"Subject: x\r\n\r\ntext\r\n..dot" + END,
+    b"Received: a\r\n b\r\nReturn-Path: <x@y>\r\n z\r\nSubject: s\r\n\r\n" + END,
+    b"Return-Path : a\r\n.. b\r\n. c\r\nReceived:" + b"z" * 80 + END,
+    b"a\r\n.\r\r\n.\n.\r\n\xe4\x00\r\n" + b"y" * 70 + b"\r" + END,
+    (b"z" * 62 + b"\r\n.") * 3 + b"\r\n",
+    b"x" * 700 + END,
+]
+BODY_WORDS = [
+    *(b"\r", b"\n", b".", b"\r\n", b"\r\n.", b"\r\n.\r", END, b"\n.\n", b"\r\n\r\n"),
+    *(b"Received:", b"Return-Path:", b"return-path \t:", b" ", b"\t", b":", b"R"),
+    *(b"\x00", b"\xff", b"x" * 64, b"x" * 63, b"\r\nReceived: ", b"\r\nReturn-Path: "),
+]
+PATHS = [
+    b"<alice@example.test>",
+    b"alice@example.test",
+    b"<>",
+    b"<Postmaster>",
+    b"<@a.test,@b.test:bob+tag@x.test>",
+    b'<"a b\\"c"@x.test>',
+    b"<a@[127.0.0.1]>",
+    b"<a@[IPv6:2001:db8::192.0.2.1]>",
+    b"<\xc3\xa4\xf0\x9f\x98\x80@b\xc3\xbccher.test>",
+    b"<" + b"l" * 64 + b"@" + b".".join([b"d" * 60] * 3) + b">",
+]
+PATH_WORDS = [
+    *(b"<", b">", b"@", b'"', b"\\", b",", b":", b".", b"[", b"]", b" ", b"\t", b"-"),
+    *(b"_", b"=", b"\x00", b"\r", b"\x7f", b"\xc3\xa4", b"\xed\xa0\x80", b"\xff"),
+    *(b"[IPv6:", b"[127.0.0.1]", b"::", b"postmaster", b"d" * 63, b"l" * 64),
+    *(b"x.test", b"255", b"99999999999999999999"),
+]
+LINES = [
+    *(b"MAIL FROM:" + path + b" SIZE=10 BODY=8BITMIME\r\n" for path in PATHS),
+    *(b"rcpt to: " + path + b"\r\n" for path in PATHS),
+    *(b"EHLO mail.example.test\r\n", b"helo [192.0.2.1]\r\n", b"LHLO x\r\n"),
+    *(b"DATA\r\n", b"STARTTLS\r\n", b"NOOP x\r\n", b"VRFY x\r\n", b"QUIT\r\n"),
+]
+LINE_WORDS = [
+    *(b"\r\n", b"MAIL FROM:", b"RCPT TO:", b"EHLO ", b" SIZE=", b" X-Y", b"=", b" "),
+    *PATH_WORDS,
+]
+
+
+def record(envelope: bytes, body: bytes) -> bytes:
+    """A record whose checksums are still 0: the target seals it."""
+    head = struct.pack(
+        "<IBBHQQQIIIIQII",
+        *(0x31434552, 1, 0, 0, 1 << 36, 1, len(body), len(envelope), 0, 0, 0, 0, 0, 0),
+    )
+    whole = head + envelope + body
+    return whole + bytes(-len(whole) % 8)
+
+
+ENVELOPES = [
+    encode_envelope(Envelope("", (Recipient("bob@x.test"),), 0)),
+    encode_envelope(
+        Envelope(
+            "alice@example.test",
+            (Recipient("bob@x.test"), Recipient("Postmaster")),
+            1_795_493_520_000,
+            skip=40,
+            body="8BITMIME",
+            client="192.0.2.1",
+            helo="x.test",
+        )
+    ),
+]
+RECORDS = [
+    b"",
+    bytes(64),
+    *(record(envelope, b"x" * n) for envelope in ENVELOPES for n in (0, 1, 100)),
+    record(ENVELOPES[0], b"") + record(ENVELOPES[1], b"y" * 9),
+]
+RECORD_WORDS = [
+    *(b"REC1", bytes(8), b"\xff" * 4, b"\xff" * 8, b"\x01", b"\x80", b"\xc0", b"\xdc"),
+    *(b"\x00\x00\x00\x80", b"\x97", b"\xa5", b"\xd9\xff", b"\xdb\xff\xff\xff\xff"),
+]
+
+TARGETS = {
+    "body": (BODIES, BODY_WORDS),
+    "command": (LINES, LINE_WORDS),
+    "address": (PATHS, PATH_WORDS),
+    "record": (RECORDS, RECORD_WORDS),
+}

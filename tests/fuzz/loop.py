@@ -1,0 +1,45 @@
+"""The process that fuzzes; `python -m tests.fuzz` builds and starts it."""
+
+import mmap
+import sys
+import time
+from pathlib import Path
+
+import fuzz_native
+
+from tests.fuzz.corpus import TARGETS
+
+ROUND = 100_000  # executions between two lines of progress
+
+
+def fuzz(target: str, executions: int, seed: int, place: "mmap.mmap") -> None:
+    inputs, words = TARGETS[target]
+    fuzzer = fuzz_native.Fuzzer(target, inputs, words, seed)
+    done = 0
+    begin = time.monotonic()
+    while done < executions:
+        now = min(ROUND, executions - done)
+        fuzzer.run(now, place)
+        done += now
+    seconds = time.monotonic() - begin
+    print(
+        f"{target:8} {done:>12,} executions, {done / seconds:>9,.0f}/s,"
+        f" {fuzzer.size} inputs kept, seed {seed}",
+        flush=True,
+    )
+
+
+def main(noted: str, executions: str, seed: str, *targets: str) -> None:
+    """`noted` is the file where the input of each execution can be found."""
+    path = Path(noted)
+    path.write_bytes(bytes(mmap.PAGESIZE))
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), mmap.PAGESIZE) as place:
+        for target in targets:
+            if target == "control":
+                fuzz_native.overrun(7)
+            else:
+                fuzz(target, int(executions) // len(targets), int(seed), place)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,97 @@
+"""The same parsers through their Python faces: one function of bytes per target.
+
+A target lets the error through that is allowed and asserts what must hold. Any driver
+may call it; `python -m tests.fuzz.guided TARGET` is atheris.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from fastsmtp.errors import Damaged, FormatTooNew
+from fastsmtp.queue.message import decode_envelope
+from fastsmtp.store import record
+from fastsmtp.wire import address
+from fastsmtp.wire.command import SyntaxFault, find_line, parse
+from fastsmtp.wire.scan import BodyScanner
+
+
+def body(data: bytes) -> None:
+    whole, pieces = BodyScanner(), BodyScanner()
+    taken = whole.feed(data)
+    middle = len(data) // 2
+    first = pieces.feed(data[:middle])
+    assert first + pieces.feed(data[middle:]) == taken
+    assert whole.output == pieces.output
+    assert whole.ended == pieces.ended
+    if whole.ended:
+        assert data[:taken].endswith(b".\r\n")
+        assert len(whole.output) == whole.size - whole.left_out
+
+
+def command(data: bytes) -> None:
+    status, length = find_line(data)
+    if status != "whole":
+        return
+    try:
+        made = parse(data[:length])
+    except SyntaxFault:
+        return
+    if made.path is not None and made.path.mailbox:
+        made.path.mailbox.decode()
+        assert b"\r" not in made.path.mailbox
+        assert b"\n" not in made.path.mailbox
+        assert len(made.path.mailbox) <= 254
+
+
+def mailbox(data: bytes) -> None:
+    try:
+        made = address.parse(data.decode("latin-1"))
+    except ValueError:
+        return
+    assert made == address.parse(str(made)) or len(made.local) > 31
+
+
+def records(data: bytes) -> None:
+    found, offset, _ = record.scan(data, 64, 0, 64 + len(data))
+    assert 64 <= offset <= 64 + len(data)
+    for one in found:
+        try:
+            decode_envelope(one.envelope)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            continue
+    try:
+        record.read_segment_header(data)
+    except (Damaged, FormatTooNew):
+        return
+
+
+Target = Callable[[bytes], None]
+FACES: dict[str, Target] = {
+    "body": body,
+    "command": command,
+    "address": mailbox,
+    "record": records,
+}
+
+
+class Mutations:
+    """Endless inputs; the same seed gives the same ones."""
+
+    def __init__(
+        self, inputs: Sequence[bytes], words: Sequence[bytes], seed: int
+    ) -> None:
+        self.inputs = inputs
+        self.words = words
+        self.random = random.Random(seed)
+
+    def __next__(self) -> bytes:
+        draw = self.random.random
+        made = self.inputs[int(draw() * len(self.inputs))]
+        for _ in range(1 + int(draw() * 4)):
+            begin = int(draw() * (len(made) + 1))
+            end = begin + int(draw() * draw() * (len(made) + 1 - begin))
+            word = self.words[int(draw() * len(self.words))]
+            made = made[:begin] + word + made[end if draw() < 0.5 else begin :]
+        return made
