@@ -22,6 +22,10 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 VERBS: Final = {
     "quickstart": "write a configuration, make the data folder and accounts",
     "check": "find every mistake in a configuration",
+    "user": "add, list and remove accounts, set passwords",
+    "mail": "list, show, export and import the messages of an account",
+    "queue": "what could not be delivered at once, and why",
+    "backup": "copy everything, while serving or not",
     "doctor": "find out why it does not run, or not well, on this machine",
 }
 

@@ -1,5 +1,6 @@
 """A message outside the store: what mbox and Maildir can say of it."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
@@ -36,6 +37,11 @@ KEYWORDS: Final = {
     "$Phishing": Flag.PHISHING,
 }
 """Flags with a bit that files know as keywords."""
+
+
+def private(path: str, flags: int) -> int:
+    """An opener of files that only their owner may read: they hold mail."""
+    return os.open(path, flags, 0o600)
 
 
 def words(flags: int, keywords: tuple[str, ...]) -> tuple[str, ...]:

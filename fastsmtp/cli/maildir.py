@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from fastsmtp.cli.letter import Letter, with_crlf, with_lf
+from fastsmtp.cli.letter import Letter, private, with_crlf, with_lf
 from fastsmtp.mailbox.values import Flag
 
 _LETTERS: Final = (
@@ -50,7 +50,7 @@ class Writer:
         `letter.body` is not looked at, `body` is streamed."""
         name = self.name.format(number)
         draft = self.folder / "tmp" / name
-        with open(draft, "xb") as file:
+        with open(draft, "xb", opener=private) as file:
             file.writelines(with_lf(body))
         time = letter.date * 1_000_000
         os.utime(draft, ns=(time, time))

@@ -1,21 +1,31 @@
 """`fastsmtp quickstart DIR --domain D`: a commented configuration to begin with."""
 
 import argparse
+import asyncio
 import os
 import socket
 from pathlib import Path
 from typing import Any
 
+from fastsmtp.auth.passwords import generate_password
 from fastsmtp.cli import MISUSED, OK, Failure
-from fastsmtp.config import check
+from fastsmtp.cli.user import set_password
+from fastsmtp.config import check, load
 from fastsmtp.config.document import defaults
-from fastsmtp.config.kinds import name_fault
+from fastsmtp.config.kinds import local_part_fault, name_fault
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dir", metavar="DIR", type=Path, help="folder to write to")
     parser.add_argument(
         "--domain", required=True, metavar="D", help="the domain whose mail is taken"
+    )
+    parser.add_argument(
+        "--account",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="make an account NAME@D with a generated password; may be repeated",
     )
     parser.add_argument(
         "--hostname", help="this machine's name; default: its own, else mx.D"
@@ -27,15 +37,30 @@ def run(args: argparse.Namespace) -> int:
     _demand(name_fault(domain), "domain", domain)
     hostname = args.hostname or _own_name(domain)
     _demand(name_fault(hostname), "hostname", hostname)
+    names = [name.removesuffix(f"@{domain}") for name in args.account]
+    for name in names:
+        _demand(local_part_fault(name), "account", name)
     file = args.dir / "fastsmtp.toml"
     if file.exists():
         raise Failure(
             f"{file} exists; nothing was written",
             "quickstart never overwrites: name another folder, or remove the file",
         )
-    _write(file, _text(hostname, domain))
+    _write(file, _text(hostname, domain, names))
     print(f"{file}: written; every other setting is in it as a comment")
+    if names:
+        asyncio.run(_accounts(file, [f"{name}@{domain}" for name in names]))
     return OK
+
+
+async def _accounts(file: Path, addresses: list[str]) -> None:
+    """Make the accounts; their passwords are printed here and never again."""
+    config = load(file, {})
+    print("Passwords, shown this once (`fastsmtp user passwd` sets another):")
+    for address in addresses:
+        password = generate_password()
+        await set_password(config, address, password, new=True)
+        print(f"    {address}  {password}")
 
 
 def _demand(fault: str | None, what: str, value: str) -> None:
@@ -50,12 +75,14 @@ def _own_name(domain: str) -> str:
     return name if usable else f"mx.{domain}"
 
 
-def _text(hostname: str, domain: str) -> str:
+def _text(hostname: str, domain: str, names: list[str]) -> str:
+    """Mail for postmaster goes to the first account: somebody must read it."""
+    aliases = {"postmaster": [f"{names[0]}@{domain}"]} if names else {}
     values: dict[str, Any] = {
         "hostname": hostname,
         "data": "data",
         "smtp.listen": ["127.0.0.1:2525"],
-        "domains": {domain: {}},
+        "domains": {domain: {"aliases": aliases} if aliases else {}},
     }
     return defaults(values)
 

@@ -32,6 +32,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
+def moment(milliseconds: int) -> str:
+    """A time of the wall clock as RFC 3339 has it, in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(milliseconds // 1000))
+
+
 def listing(
     rows: Iterable[Mapping[str, Any]],
     as_json: bool,

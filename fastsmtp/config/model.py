@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.options import (
     ADDRESS,
     CHOICE,
@@ -67,6 +68,7 @@ class Config:
     )
     smtp: SmtpOptions = field(default_factory=SmtpOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
+    delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     domains: dict[str, DomainOptions]
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     log: LogOptions = field(default_factory=LogOptions)

@@ -175,7 +175,7 @@ class Operations:
         waiting = []
         last = 0
         for mail in request.mails:
-            filing = Filing(part, box, mail.flags, mail.keywords)
+            filing = Filing(part, box, mail.flags, mail.keywords, mail.deleted)
             envelope = encode_envelope(Envelope("", (), mail.date, filing=filing))
             last = self.store.next_id()
             waiting.append(await self._submit(last, envelope, mail.size, octets))
@@ -215,6 +215,7 @@ class Operations:
             spool.abort()
             raise
         spool.finish(Kind.MAIL, envelope, done)
+        await asyncio.wait([durable])  # else what follows could overtake it
         return durable
 
     async def backup(self, request: Backup, octets: Octets) -> Items:

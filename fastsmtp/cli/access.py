@@ -1,0 +1,140 @@
+"""How a command gets at the store: for reading, or for operations that write.
+
+Reading opens the index beside a server that may be running. Writing goes over the
+control socket while a server runs; else the command takes the lock of the data
+directory and is the keeper itself for a moment. Root acts as the owner of the data
+directory, so that no file in it ever belongs to root.
+"""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from fastsmtp.auth.accounts import Directory
+from fastsmtp.cells import fresh
+from fastsmtp.cli import Failure
+from fastsmtp.cli.remote import Local, Remote
+from fastsmtp.config import Config
+from fastsmtp.delivery import counts as deliveries
+from fastsmtp.delivery.local import LocalDelivery
+from fastsmtp.delivery.route import Route
+from fastsmtp.policy.recipients import Recipients
+from fastsmtp.queue import counts as events
+from fastsmtp.serve.control import SOCKET
+from fastsmtp.serve.operations import Operations
+from fastsmtp.store import counts as cells
+from fastsmtp.store import keys
+from fastsmtp.store.lmdb import LmdbStore, lock, next_epoch
+
+
+@contextmanager
+def as_owner(data: Path) -> Iterator[None]:
+    """Root acts as the owner of the data directory meanwhile; others as themselves."""
+    user, group = os.geteuid(), os.getegid()
+    owner = _owner(data)
+    if user != 0 or owner is None or owner[0] == 0:
+        yield
+        return
+    os.setegid(owner[1])
+    os.seteuid(owner[0])
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.setegid(group)
+
+
+def _owner(data: Path) -> tuple[int, int] | None:
+    """(user, group) of the directory, or None when it is not there."""
+    try:
+        status = data.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_uid, status.st_gid
+
+
+@asynccontextmanager
+async def reading(config: Config) -> AsyncIterator[LmdbStore]:
+    """The store, open for reading, while it is served or not.
+
+    Only opening it makes files (LMDB's table of readers), so only that is done as the
+    owner: what a command writes elsewhere belongs to who calls it."""
+    _demand_data(config)
+    with as_owner(config.data):
+        store = LmdbStore.read(config.data, config.store)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def operations(config: Config) -> AsyncIterator[Remote | Local]:
+    """The operations, run by the server if there is one, else here."""
+    _demand_data(config)
+    try:
+        remote = await Remote.connect(config.run)
+    except PermissionError:
+        raise Failure(
+            f"{config.run / SOCKET} is not yours to use",
+            "run this as the user that serves, or as root",
+        ) from None
+    if remote is not None:
+        try:
+            yield remote
+        finally:
+            await remote.close()
+        return
+    with as_owner(config.data), lock(config.data):
+        async with _keeping(config) as store:
+            yield Local(Operations(store, config.domains, store.backup).table())
+
+
+def _demand_data(config: Config) -> None:
+    if not config.data.is_dir():
+        raise Failure(
+            f"{config.data} is not there",
+            f"mkdir -m 700 {config.data}, and give it to the user that serves",
+        )
+
+
+@asynccontextmanager
+async def _keeping(config: Config) -> AsyncIterator[LmdbStore]:
+    """The store with its keeper; the caller has the lock. What an earlier process
+    accepted and did not apply is applied now."""
+    epoch = next_epoch(config.data, config.store)
+    own = fresh(cells.SIZE)
+    store = await LmdbStore.open(
+        config.data, None, config.store, epoch=epoch, series=0, cells=own
+    )
+    try:
+        keeper = asyncio.create_task(store.follow(_delivery(config, store)))
+        try:
+            yield store
+        finally:
+            keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeper
+    finally:
+        await store.close()
+
+
+def _delivery(config: Config, store: LmdbStore) -> LocalDelivery:
+    directory = Directory(lambda name: store.peek(keys.DIRECTORY, keys.account(name)))
+    policy = Recipients(config.domains, lambda name: directory.lookup(name) is not None)
+    route = Route(policy.resolve, directory.lookup)
+
+    def changed() -> None:
+        directory.changed()
+        route.changed()
+
+    store.watch(keys.DIRECTORY, changed)
+    return LocalDelivery(
+        route,
+        fresh(deliveries.CELLS),
+        fresh(events.CELLS),
+        steps=config.delivery.steps,
+    )

@@ -1,0 +1,327 @@
+"""The verbs that work on a store, each as one would type it, without a server."""
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastsmtp.auth.accounts import decode_account
+from fastsmtp.auth.passwords import verify_password
+from fastsmtp.cli import main
+from fastsmtp.cli.letter import Letter
+from fastsmtp.cli.mbox import read
+from fastsmtp.config import load
+from fastsmtp.mailbox.values import Flag
+from fastsmtp.store import keys
+from fastsmtp.store.lmdb import LmdbStore
+
+ALICE = "alice@example.test"
+Output = pytest.CaptureFixture[str]
+TypeIn = Callable[[bytes], None]
+
+MBOX = b"""\
+From s@far.test Tue Nov 24 04:12:00 2026
+Status: RO
+X-Status: AFD
+X-Keywords: blue $Junk
+Return-Path: <s@far.test>
+From: =?utf-8?q?J=C3=B6rg?= <j@far.test>
+Subject: hello
+ again
+
+>From me
+bye
+
+From b@far.test Tue Nov 24 04:13:00 2026
+Subject: =?x-unknown?q?two?=
+
+\x1b[2J
+
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A configuration with small files, so that a test is quick."""
+    path = tmp_path / "fastsmtp.toml"
+    path.write_text(
+        'hostname = "mx.example.test"\ndata = "data"\n'
+        '[store]\nreserve = 0\nmin_free = 0\nsegment_size = "1 MiB"\n'
+        '[domains."example.test"]\n'
+    )
+    (tmp_path / "data").mkdir(mode=0o700)
+    return path
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> TypeIn:
+    def give(data: bytes) -> None:
+        stdin = io.TextIOWrapper(io.BytesIO(data))
+        monkeypatch.setattr(sys, "stdin", stdin)
+
+    return give
+
+
+def do(file: Path, *words: str) -> int:
+    return main([*words, "-c", str(file)])
+
+
+def add(file: Path, *addresses: str) -> None:
+    for address in addresses:
+        assert do(file, "user", "add", address, "--generate") == 0
+
+
+def rows(file: Path, output: Output, *words: str) -> list[dict[str, object]]:
+    output.readouterr()
+    assert do(file, *words, "--json") == 0
+    return [json.loads(line) for line in output.readouterr().out.splitlines()]
+
+
+def stored(file: Path, address: str) -> bytes:
+    config = load(file, {})
+    store = LmdbStore.read(config.data, config.store)
+    try:
+        entry = store.peek(keys.DIRECTORY, keys.account(address))
+        assert entry is not None
+        return entry
+    finally:
+        store.index.close()
+
+
+def test_accounts_come_and_go(file: Path, capsys: Output, type_in: TypeIn) -> None:
+    type_in(b"pencil\n")
+    assert do(file, "user", "add", "Alice@Example.test", "--password-stdin") == 0
+    account = decode_account(stored(file, ALICE))
+    assert verify_password(account.password, "pencil")
+    assert account.scram is not None
+    (row,) = rows(file, capsys, "user", "list")
+    assert row["address"] == "Alice@Example.test"
+    assert (row["messages"], row["password"]) == (0, True)
+    assert str(row["created"]).endswith("Z")
+
+    type_in(b"crayon\n")
+    assert do(file, "user", "passwd", ALICE, "--password-stdin") == 0
+    changed = decode_account(stored(file, ALICE))
+    assert verify_password(changed.password, "crayon")
+    assert changed.id == account.id
+    assert changed.scram != account.scram
+
+    capsys.readouterr()
+    assert do(file, "user", "list") == 0
+    assert "Alice@Example.test" in capsys.readouterr().out
+    assert do(file, "user", "remove", ALICE, "--yes") == 0
+    assert "removed with 0 messages" in capsys.readouterr().out
+    assert rows(file, capsys, "user", "list") == []
+
+
+def test_a_generated_password_is_printed_and_works(file: Path, capsys: Output) -> None:
+    assert do(file, "user", "add", ALICE, "--generate") == 0
+    printed = capsys.readouterr().out.split("password: ")[1].strip()
+    assert verify_password(decode_account(stored(file, ALICE)).password, printed)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        (["user", "add", "alice", "--generate"], 2, "has no @domain"),
+        (["user", "add", "a@far.test", "--generate"], 1, "not a domain of this server"),
+        (["user", "add", "alice@EXAMPLE.test", "--generate"], 1, "an account already"),
+        (["user", "passwd", "b@example.test", "--generate"], 1, "has no account"),
+        (["user", "remove", "b@example.test", "--yes"], 1, "has no account"),
+        (["user", "remove", ALICE], 2, "say --yes"),
+        (["user", "add", "b@example.test"], 2, "--password-stdin"),
+        (["mail", "list", "b@example.test"], 1, "has no account"),
+        (["mail", "list", ALICE, "--mailbox", "Nope"], 1, "there are INBOX, Drafts"),
+        (["mail", "show", ALICE, "7"], 1, "has no message 7 in INBOX"),
+        (["mail", "show", ALICE, "99999999999"], 1, "has no message"),
+        (["mail", "import", ALICE, "absent"], 1, "absent: No such file"),
+        (["mail", "import", ALICE, "."], 1, "not a Maildir"),
+        (["mail", "import", ALICE, "fastsmtp.toml"], 1, "not an mbox file"),
+        (["mail", "export", ALICE, "fastsmtp.toml"], 1, "exists; nothing was written"),
+        (["queue", "show", "nonsense"], 2, "is not a queue id"),
+        (["queue", "show", "0000000000000"], 1, "is not in the queue"),
+        (["queue", "list", "--older", "soon"], 2, "is not a duration"),
+        (["backup", "."], 1, "is not empty"),
+    ],
+)
+def test_trouble_is_said_in_words(
+    file: Path,
+    capsys: Output,
+    type_in: TypeIn,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    code: int,
+    text: str,
+) -> None:
+    monkeypatch.chdir(file.parent)
+    add(file, ALICE)
+    type_in(b"")
+    capsys.readouterr()
+    assert do(file, *words) == code
+    assert text in capsys.readouterr().err
+
+
+def test_a_weak_password_is_refused(
+    file: Path, capsys: Output, type_in: TypeIn
+) -> None:
+    type_in(b"\n")
+    assert do(file, "user", "add", ALICE, "--password-stdin") == 2
+    assert "the password is empty" in capsys.readouterr().err
+
+
+def test_without_a_data_folder(file: Path, capsys: Output) -> None:
+    (file.parent / "data").rmdir()
+    for words in (["user", "list"], ["user", "add", ALICE, "--generate"]):
+        assert do(file, *words) == 1
+        assert "is not there\n    mkdir -m 700" in capsys.readouterr().err
+
+
+def test_list_and_show(
+    file: Path, capsysbinary: pytest.CaptureFixture[bytes], tmp_path: Path
+) -> None:
+    add(file, ALICE)
+    (tmp_path / "in.mbox").write_bytes(MBOX)
+    assert do(file, "mail", "import", ALICE, str(tmp_path / "in.mbox")) == 0
+    assert b"2 messages imported into INBOX" in capsysbinary.readouterr().out
+    assert do(file, "mail", "list", ALICE, "--json") == 0
+    first, second = map(json.loads, capsysbinary.readouterr().out.splitlines())
+    assert first == {
+        "uid": 1,
+        "date": "2026-11-24T04:12:00Z",
+        "size": first["size"],
+        "flags": ["\\Seen", "\\Answered", "\\Flagged", "$Junk", "\\Deleted", "blue"],
+        "from": "Jörg <j@far.test>",
+        "subject": "hello again",
+    }
+    assert (second["uid"], second["flags"]) == (2, [])
+    assert second["subject"] == "=?x-unknown?q?two?="
+    assert do(file, "mail", "list", ALICE, "--limit", "1", "--json") == 0
+    assert json.loads(capsysbinary.readouterr().out)["uid"] == 2
+    assert do(file, "mail", "list", ALICE) == 0
+    table = capsysbinary.readouterr().out.decode()
+    assert "hello again" in table
+    assert do(file, "mail", "show", ALICE, "2") == 0
+    shown = capsysbinary.readouterr().out
+    assert shown == b"Subject: =?x-unknown?q?two?=\r\n\r\n\x1b[2J\r\n"
+    assert do(file, "mail", "list", ALICE, "--mailbox", "Sent") == 0
+    assert capsysbinary.readouterr().out == b"no messages\n"
+
+
+def test_to_a_terminal_mail_is_shown_as_text(
+    file: Path, capsys: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(file, ALICE)
+    (tmp_path / "in.mbox").write_bytes(MBOX)
+    assert do(file, "mail", "import", ALICE, str(tmp_path / "in.mbox")) == 0
+    capsys.readouterr()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert do(file, "mail", "show", ALICE, "2") == 0
+    assert capsys.readouterr().out.endswith("\n\n\ufffd[2J\n")
+
+
+LETTERS = [
+    Letter(
+        b"Return-Path: <s@far.test>\r\nStatus: RO\r\n\r\nFrom x\r\n\r\n",
+        1_795_493_520_000,
+        int(Flag.SEEN | Flag.DRAFT),
+        True,
+    ),
+    Letter(b"A: b\r\n\r\n" + b"\xff\x00" * 300_000 + b"\r\n", 1_000_000_000_000),
+    Letter(b"A: b\r\n\r\n>From \r\n", 0, int(Flag.ANSWERED | Flag.FLAGGED)),
+]
+
+
+def bring(file: Path, letters: list[Letter], name: str) -> Path:
+    """An mbox that holds these."""
+    from fastsmtp.cli import mbox
+
+    path = file.parent / name
+    with open(path, "wb") as out:
+        for letter in letters:
+            mbox.write(out, letter, "s@far.test", [letter.body])
+    return path
+
+
+@pytest.mark.parametrize("target", ["out.mbox", "out/"])
+def test_what_is_exported_is_imported_unchanged(
+    file: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    monkeypatch.chdir(file.parent)
+    bob = "bob@example.test"
+    add(file, ALICE, bob)
+    assert do(file, "mail", "import", ALICE, str(bring(file, LETTERS, "in"))) == 0
+    assert do(file, "mail", "export", ALICE, target) == 0
+    assert do(file, "mail", "import", bob, target, "--mailbox", "Archive") == 0
+    again = ["mail", "export", bob, "again.mbox", "--mailbox", "Archive"]
+    assert do(file, *again) == 0
+    with open("again.mbox", "rb") as lines:
+        assert list(read(lines, 0)) == LETTERS
+
+
+def test_exported_mail_is_private(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    add(file, ALICE)
+    assert do(file, "mail", "import", ALICE, str(bring(file, LETTERS, "in"))) == 0
+    for target in ("out.mbox", "out/"):
+        assert do(file, "mail", "export", ALICE, target) == 0
+    made = [Path("out.mbox"), *Path("out/cur").iterdir()]
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
+
+
+def test_keywords_that_a_maildir_does_not_keep_are_counted(
+    file: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    add(file, ALICE)
+    odd = [Letter(b"A: b\r\n\r\n", 0, 0, False, ("blue",))]
+    assert do(file, "mail", "import", ALICE, str(bring(file, odd, "in"))) == 0
+    assert do(file, "mail", "export", ALICE, "out/") == 0
+    assert "1 of them have keywords" in capsys.readouterr().err
+
+
+def test_an_export_that_fails_leaves_no_file(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    add(file, ALICE)
+    assert do(file, "mail", "import", ALICE, str(bring(file, LETTERS, "in"))) == 0
+    monkeypatch.setattr("fastsmtp.cli.mbox.write", _full)
+    assert do(file, "mail", "export", ALICE, "out.mbox") == 1
+    assert not Path("out.mbox").exists()
+
+
+def _full(*args: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_batches(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fastsmtp.cli import transfer
+
+    monkeypatch.setattr(transfer, "BATCH_MESSAGES", 3)
+    monkeypatch.setattr(transfer, "BATCH_OCTETS", 100)
+    sizes = [10, 10, 10, 10, 95, 200, 50, 50, 1]
+    letters = [Letter(b"x" * size, 0) for size in sizes]
+    found = [[len(m.body) for m in batch] for batch in transfer._batches(letters)]
+    assert found == [[10, 10, 10], [10], [95], [200], [50, 50], [1]]
+
+
+def test_an_empty_queue(file: Path, capsys: Output) -> None:
+    add(file, ALICE)
+    capsys.readouterr()
+    assert do(file, "queue", "list") == 0
+    assert capsys.readouterr().out == "nothing waits\n"
+    assert rows(file, capsys, "queue", "list", "--state", "hold") == []
+
+
+def test_backup(file: Path, capsys: Output) -> None:
+    add(file, ALICE)
+    assert do(file, "mail", "import", ALICE, str(bring(file, LETTERS, "in"))) == 0
+    copy = file.parent / "copy"
+    assert do(file, "backup", str(copy)) == 0
+    other = file.with_name("other.toml")
+    other.write_text(file.read_text().replace('"data"', '"copy"'))
+    found = rows(other, capsys, "mail", "list", ALICE)
+    assert [row["uid"] for row in found] == [1, 2, 3]
