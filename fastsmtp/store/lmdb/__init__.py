@@ -6,9 +6,11 @@ series   what of a log may be read, and how    follow, batch   apply it
 index    databases and codecs                  writer, work    commits
 blobs    reading bodies                        places          their references
 keeper   sweeps, compacts, unlinks             vitals          looks after trouble
+    verify   the offline check                     backup          a copy while serving
 """
 
 from fastsmtp.store.lmdb.index import Lock, lock, next_epoch
 from fastsmtp.store.lmdb.store import LmdbStore
+from fastsmtp.store.lmdb.verify import Finding, verify
 
-__all__ = ["LmdbStore", "Lock", "lock", "next_epoch"]
+__all__ = ["Finding", "LmdbStore", "Lock", "lock", "next_epoch", "verify"]

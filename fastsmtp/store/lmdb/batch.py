@@ -82,6 +82,7 @@ class Batch:
         self._places: list[tuple[bytes, bytes]] = []
         self._changes: dict[bytes, tuple[int, int]] = {}
         self._bigs: dict[bytes, Segment] = {}
+        self._ends: dict[bytes, int] = {}
         self._sealed: list[tuple[bytes, int]] = []
         self._second = int(time.time())
 
@@ -195,6 +196,10 @@ class Batch:
         self._change(segment_key(series, segment), new.length, 1)
         self._change(segment_key(old.series, old.segment), -old.length, -1)
 
+    def read_to(self, series: int, segment: int, offset: int) -> None:
+        """A segment is applied up to here."""
+        self._ends[segment_key(series, segment)] = offset
+
     def reached(self, series: int, at: Position) -> None:
         """The series is applied up to here."""
         self.positions[series] = at
@@ -222,7 +227,7 @@ class Batch:
                 cursor.putmulti(self._places)
         for name, big in self._bigs.items():
             self._change(name, big.end - BIG_BODY, 1)
-        self.dead = settle(txn, index, self._changes, self._bigs)
+        self.dead = settle(txn, index, self._changes, self._bigs, self._ends)
         for name, end in self._sealed:
             self.dead += seal(txn, index, name, end)
         for series, at in self.positions.items():

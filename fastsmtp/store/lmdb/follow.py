@@ -129,6 +129,7 @@ class Follower:
             read = self._read_dead if stretch.dead else self._read_living
             ended = read(batch, series, stretch)
         series.at(stretch, batch.highest.get(series.number, 0))
+        batch.read_to(series.number, stretch.number, stretch.offset)
         if ended and stretch.final:
             batch.ended(series.number, stretch.number, stretch.offset)
             series.finish()

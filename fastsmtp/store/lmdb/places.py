@@ -29,6 +29,7 @@ SWEEP: Final = 2000  # entries looked at in one transaction
 
 
 NEW: Final[Mapping[bytes, Segment]] = {}
+ENDS: Final[Mapping[bytes, int]] = {}
 
 
 class Dead(NamedTuple):
@@ -108,16 +109,23 @@ def settle(
     index: Index,
     changes: Mapping[bytes, tuple[int, int]],
     new: Mapping[bytes, Segment] = NEW,
+    ends: Mapping[bytes, int] = ENDS,
 ) -> list[Dead]:
     """Add (octets, entries) to segments' rows; returns the segments that are dead.
 
-    `new` holds the rows of segments that have none yet."""
+    new    the rows of segments that have none yet
+    ends   how far segments are applied now
+    """
     dead: list[Dead] = []
     for key, (octets, entries) in changes.items():
         old = segment_in(txn, index, key)
         if old is None:
             old = new.get(key, Segment())
-        row = old._replace(live=old.live + octets, entries=old.entries + entries)
+        row = old._replace(
+            end=ends.get(key, old.end),
+            live=old.live + octets,
+            entries=old.entries + entries,
+        )
         if row.sealed and not row.entries:
             txn.delete(key, db=index.segment)
             dead.append(dead_segment(key, row))
