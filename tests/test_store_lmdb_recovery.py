@@ -264,7 +264,7 @@ def test_orphans_of_a_dead_writer_are_removed(tmp_path: Path) -> None:
     async def case() -> None:
         log = writer(tmp_path)
         spool = log.spool(5, b"head")
-        spool.write(b"x" * 100_000)
+        spool.write(b"x" * 1_000_000)
         append(log, 1, 1)
         await until(lambda: any(n.endswith(".big") for n in logs(tmp_path)))
         copies = {n: (tmp_path / "log" / n).read_bytes() for n in logs(tmp_path)}
