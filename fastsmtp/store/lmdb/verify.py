@@ -136,17 +136,17 @@ class _Check:
             counted.update(self.references(part, key, value))
         with self.index.env.begin() as txn:
             counted.update(a.record.id for a in aside.records(txn, self.index))
-            for bodies in self.segments.values():
-                for id, place in bodies.values():
-                    n = counted.pop(id, 0)
-                    if n != place.refs:
-                        text = f"{place.refs} references are counted, {n} are there"
-                        yield self._finding("references", id, place, text)
-                    row = idle_key(place.since, id)
-                    is_idle = txn.get(row, db=self.index.idle) is not None
-                    if is_idle != (place.refs == 0):
-                        text = f"{place.refs} references, and idle: {is_idle}"
-                        yield self._finding("references", id, place, text)
+            every = (b for bodies in self.segments.values() for b in bodies.values())
+            for id, place in every:
+                n = counted.pop(id, 0)
+                row = idle_key(place.since, id)
+                is_idle = txn.get(row, db=self.index.idle) is not None
+                if n != place.refs:
+                    text = f"{place.refs} references are counted, {n} are there"
+                    yield self._finding("references", id, place, text)
+                if is_idle != (place.refs == 0):
+                    text = f"{place.refs} references, and idle: {is_idle}"
+                    yield self._finding("references", id, place, text)
         if counted:
             entries = self._entries_of(set(counted))
             for id in sorted(counted):
@@ -246,20 +246,24 @@ class _Check:
         for number in sorted(all_series(self.log)):
             series = Series(self.log, number, self.index.applied(number))
             try:
-                while (stretch := series.current()) is not None:
-                    count, ended = 0, False
-                    while not ended:
-                        found, _, stretch.offset, ended = recover(
-                            *(stretch.fd, stretch.offset, stretch.salt),
-                            *(stretch.known, stretch.limit),
-                        )
-                        count += len(found)
-                    if count:
-                        where = segment_name(number, stretch.number)
-                        yield Finding("waiting", where, f"{count} records to apply")
-                    series.finish()
+                yield from _unapplied(series)
             finally:
                 series.close()
+
+
+def _unapplied(series: Series) -> Iterator[Finding]:
+    while (stretch := series.current()) is not None:
+        count, ended = 0, False
+        while not ended:
+            found, _, stretch.offset, ended = recover(
+                *(stretch.fd, stretch.offset, stretch.salt),
+                *(stretch.known, stretch.limit),
+            )
+            count += len(found)
+        if count:
+            where = segment_name(series.number, stretch.number)
+            yield Finding("waiting", where, f"{count} records to apply")
+        series.finish()
 
 
 def _drop_whole(bodies: Bodies, item: Found) -> None:
