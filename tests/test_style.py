@@ -26,7 +26,9 @@ MANY_PARAMETERS: dict[str, str] = {
 }
 """Functions of more than 6 parameters: path:name -> reason."""
 
-SLEEPERS: dict[str, str] = {}
+SLEEPERS: dict[str, str] = {
+    "tests/storebench.py": "polls, with a limit, for what another process does",
+}
 """Tests that sleep: path -> reason."""
 
 BLOCKS = (
