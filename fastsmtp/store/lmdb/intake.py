@@ -24,6 +24,7 @@ from fastsmtp.store.msglog import Spool as LogSpool
 from fastsmtp.store.options import StoreOptions
 
 _MARK_EVERY: Final = 0.02  # seconds between two marks of progress
+_BATCH: Final = 16  # records that are flushed before a turn of the loop has ended
 
 Place = tuple[int, int]
 """(segment, offset) in this process's series."""
@@ -69,7 +70,10 @@ class Intake:
         options: StoreOptions,
         cells: "memoryview[int]",
     ) -> None:
-        self.writer = LogWriter(str(log), series, epoch, options.segment_size, least)
+        self.writer = LogWriter(
+            str(log), series, epoch, options.segment_size, least, _BATCH
+        )
+        self._asked = False  # to flush when this turn of the loop ends
         self.tell: Callable[[Place], None] | None = None
         self.durable: Place = self.writer.position()
         self.applied: Place = (0, 0)
@@ -104,6 +108,13 @@ class Intake:
             raise self._refusal(error.errno or errno.EIO) from error
         octets = len(envelope) + len(head) + len(body)
         self._waiting.append((ticket, octets, done))
+        if not self._asked:
+            self._asked = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._asked = False
+        self.writer.flush()
 
     def spool(self, id: int, head: bytes) -> LargeBody:
         try:
