@@ -11,6 +11,7 @@ def test_it_rings_for_who_waits_and_who_comes_late() -> None:
         alarm.ring()
         await waiting
         await alarm.wait(60)  # it rang before
+        await alarm.rest(0)
 
     asyncio.run(case())
 

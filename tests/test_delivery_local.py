@@ -1,8 +1,5 @@
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
-from village import DOMAIN, NOW, Village, envelope
+from village import DOMAIN, NOW, Village, envelope, village
 
 from fastsmtp.delivery import counts
 from fastsmtp.errors import Damaged
@@ -14,25 +11,6 @@ from fastsmtp.queue import intake, listing
 from fastsmtp.queue.message import Filing, Standing, State
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind, Read, Record
-from fastsmtp.store.memory import MemoryStore
-
-Case = Callable[[Village], Awaitable[None]]
-
-
-def village(case: Case) -> Callable[[], None]:
-    """Run a test where alice, bob and carol live."""
-
-    def test() -> None:
-        async def run() -> None:
-            town = Village(MemoryStore())
-            await town.settle("alice", "bob", "carol")
-            await case(town)
-            town.verify()
-
-        asyncio.run(run())
-
-    test.__name__ = case.__name__  # type: ignore[attr-defined]
-    return test
 
 
 @village

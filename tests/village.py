@@ -2,22 +2,33 @@
 happens to mail behind the door."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from fastsmtp.auth.accounts import Account, Directory, decode_account, encode_account
 from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.local import LocalDelivery
+from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.route import Route
+from fastsmtp.delivery.worker import Cells, Worker
+from fastsmtp.errors import Damaged
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox import values as mailbox_values
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue import counts as events
-from fastsmtp.queue import listing
-from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
+from fastsmtp.queue import listing, moves
+from fastsmtp.queue.message import (
+    Envelope,
+    Recipient,
+    State,
+    decode_queued,
+    encode_envelope,
+)
+from fastsmtp.queue.schedule import Schedule
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind
 from fastsmtp.store.memory import MemoryStore
@@ -39,6 +50,38 @@ def envelope(*recipients: str, sender: str = "s@far.test", arrived: int = NOW) -
     return encode_envelope(Envelope(sender, to, arrived, 10))
 
 
+PATIENT = DeliveryOptions()
+
+
+class Dusk(Exception):
+    """The day of a test is over."""
+
+
+class Sun:
+    """An alarm whose waits end at once: the clock is put forward instead."""
+
+    def __init__(self, village: "Village") -> None:
+        self.village = village
+        self.until = 0
+        self.rung = False
+
+    def ring(self) -> None:
+        self.rung = True
+
+    def reset(self) -> None:
+        self.rung = False
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+        if not self.rung:
+            await self.rest(seconds)
+
+    async def rest(self, seconds: float) -> None:
+        if self.village.now >= self.until:
+            raise Dusk
+        self.village.now += max(int(seconds * 1000), 1)
+
+
 class Village:
     """A store and all that stands between it and the mailboxes."""
 
@@ -56,6 +99,8 @@ class Village:
         self.deliveries = fresh(counts.CELLS)
         self.events = fresh(events.CELLS)
         self.failures: list[str] = []
+        self.now = NOW
+        self.alarm = Sun(self)
         self.deliver = LocalDelivery(
             self.route,
             self.deliveries,
@@ -108,15 +153,100 @@ class Village:
         """How often something refers to a body, by the store's own count."""
         return self.store.disk.blobs[id].refs
 
+    def worker(self, options: DeliveryOptions = PATIENT) -> Worker:
+        """One that has this life of the store; its clock is `self.now`."""
+        schedule = Schedule(
+            self.store, self.store.epoch, lambda: self.now, self.alarm, 10
+        )
+        return Worker(
+            self.store,
+            schedule,
+            self.route,
+            options,
+            Cells(self.deliveries, self.events),
+            lambda id, address, error: self.failures.append(address or repr(error)),
+        )
+
+    async def work(self, until: int, options: DeliveryOptions = PATIENT) -> None:
+        """Let a worker run until this time has come and nothing is due."""
+        self.alarm.until = until
+        try:
+            await self.worker(options).run()
+        except Dusk:
+            return
+
     def verify(self) -> None:
-        """Reference counts, mailbox counts and queue counters are those of what is
-        there, and no mark stands without its entry."""
-        refs: dict[int, int] = {}
+        """References, counts of mailboxes and counters of the queue are those of what
+        is there, and no mark stands without its entry."""
+        refs: Counter[int] = Counter()
+        rests: dict[bytes, tuple[int, int]] = {}
+        entries = self.store.disk.parts[keys.QUEUE].values if self.queued_any() else {}
         for number, part in self.store.disk.parts.items():
             for key, value in part.values.items():
                 for references in (listing.references, mailbox_values.references):
-                    for id in references(number, key, value):
-                        refs[id] = refs.get(id, 0) + 1
-        aside = [record.id for record, _ in self.store.disk.aside]
+                    refs.update(references(number, key, value))
+                if number >= keys.FIRST_ACCOUNT and key[:1] == b"k":
+                    assert b"m" + key[1:9] in entries
+            if number >= keys.FIRST_ACCOUNT:
+                self._verify_counts(part.values)
+        for key, value in entries.items():
+            if key[:1] == b"m":
+                what = moves.tally(decode_queued(value))
+                have = rests.get(what.key, (0, 0))
+                rests[what.key] = (have[0] + 1, have[1] + what.octets)
+                self._verify_index(key, entries)
+        counted = {k: v for k, v in entries.items() if k[:1] == b"c"}
+        assert {k: tuple(moves.decode_counted(v)) for k, v in counted.items()} == rests
+        refs.update(record.id for record, _ in self.store.disk.aside)
         for id, blob in self.store.disk.blobs.items():
-            assert blob.refs == refs.get(id, 0) + aside.count(id)
+            assert blob.refs == refs[id]
+
+    def queued_any(self) -> bool:
+        return keys.QUEUE in self.store.disk.parts
+
+    def _verify_index(self, key: bytes, entries: dict[bytes, bytes]) -> None:
+        """An entry has one due entry or one lease, or none and is on hold."""
+        queued = decode_queued(entries[key])
+        index = [k for k in entries if k[:1] in b"dl" and k[9:] == key[1:]]
+        assert len(index) == (queued.state != State.HOLD)
+
+    @staticmethod
+    def _verify_counts(values: dict[bytes, bytes]) -> None:
+        if keys.HEAD not in values:
+            return
+        try:
+            head = mailbox_values.decode_head(values[keys.HEAD])
+        except Damaged:
+            return
+        emails = [
+            mailbox_values.decode_email(v) for k, v in values.items() if k[:1] == b"e"
+        ]
+        assert head.messages == len(emails)
+        assert head.octets == sum(email.size for email in emails)
+        for key, value in values.items():
+            if key[:1] != b"b" or value == b"\xc1":
+                continue
+            id, mailbox = (
+                int.from_bytes(key[1:], "big"),
+                mailbox_values.decode_mailbox(value),
+            )
+            assert mailbox.messages == sum(id in email.places for email in emails)
+            assert mailbox.messages == sum(k[:5] == b"u" + key[1:] for k in values)
+
+
+Case = Callable[[Village], Awaitable[None]]
+
+
+def village(case: Case) -> Callable[[], None]:
+    """Run a test where alice, bob and carol live."""
+
+    def test() -> None:
+        async def run() -> None:
+            town = Village(MemoryStore())
+            await town.settle("alice", "bob", "carol")
+            await case(town)
+            town.verify()
+
+        asyncio.run(run())
+
+    return test

@@ -20,3 +20,6 @@ class LoopAlarm:
             await asyncio.wait_for(self._rung.wait(), seconds)
         except TimeoutError:
             return
+
+    async def rest(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)

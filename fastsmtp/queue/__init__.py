@@ -27,6 +27,7 @@ change with the state a message rests in, so not when it becomes active.
     scheduled  active      the same
     active     deferred    `delivery.worker`, `moves.revise`: some not reached yet
     active     active      `delivery.worker`, `moves.note`: all reached, marks to clear
+    active     deferred    `delivery.worker`, `moves.put_back`: its own trouble
     active     hold        `delivery.worker`, `moves.revise`: given up, bounce is owed
     active     delivered   `delivery.worker`, `moves.leave`; gives up the reference
     active     deferred    `schedule.recover`, Store.release: the holder is dead
@@ -47,5 +48,5 @@ What a crash leaves behind, and who makes it good:
     worker: marks cleared,       the same
     entry not yet gone
 
-`tests/test_delivery_crash.py` stops at each of these.
+`tests/crash/test_crash_queue.py` stops before and behind every step.
 """

@@ -110,7 +110,8 @@ class Queued(msgspec.Struct, array_like=True, frozen=True):
     state     a `State` it can rest in; ACTIVE is a lease, never stored
     due       milliseconds, wall clock, of the next attempt; no meaning on hold
     done      accounts (ids) that have their copy: nothing reaches them twice
-    marks     accounts where `keys.delivered` may stand and must go before this does
+    marks     accounts and addresses for which `keys.delivered` may stand: it must go
+              before this does
     """
 
     envelope: Envelope
@@ -119,7 +120,7 @@ class Queued(msgspec.Struct, array_like=True, frozen=True):
     due: int
     targets: tuple[Target, ...]
     done: tuple[int, ...] = ()
-    marks: tuple[int, ...] = ()
+    marks: tuple[tuple[int, str], ...] = ()
 
 
 _entries: Final = msgspec.msgpack.Decoder(Queued)

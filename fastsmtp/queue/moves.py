@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 from fastsmtp.errors import Conflict
 from fastsmtp.queue.message import Queued, State, decode_queued, encode_queued
 from fastsmtp.store import keys
-from fastsmtp.store.base import Check, Due, Store
+from fastsmtp.store.base import Check, Store
 
 MINUTE: Final = 60_000  # milliseconds
 
@@ -94,11 +94,16 @@ class Held(NamedTuple):
     queued: Queued
 
 
-def entry(id: int, holder: int, due: Due, raw: bytes) -> Held:
-    """What was claimed. Raises `Damaged` when the entry does not decode."""
-    queued = decode_queued(raw)
-    value = keys.u64(due.due) + tally(queued).encode()
-    return Held(id, Check(keys.lease(holder, id), value), raw, queued)
+async def held(store: Store, holder: int, id: int) -> Held | None:
+    """What was claimed, or None when the lease or the entry is not there (any more).
+
+    Raises `Damaged` when the entry does not decode."""
+    key = keys.lease(holder, id)
+    lease = await store.get(keys.QUEUE, key)
+    raw = await store.get(keys.QUEUE, keys.queued(id))
+    if lease is None or raw is None:
+        return None
+    return Held(id, Check(key, lease), raw, decode_queued(raw))
 
 
 def enter(id: int, queued: Queued) -> Move:
@@ -122,11 +127,25 @@ def revise(held: Held, queued: Queued) -> Move:
     return move
 
 
-def note(held: Held, queued: Queued) -> Move:
-    """Write down how far it got; the lease stays. The state may not change."""
-    move = _of(held)
-    move.puts.append((keys.queued(held.id), encode_queued(queued)))
-    return move
+def note(held: Held, queued: Queued) -> tuple[Move, Held]:
+    """Write down how far it got; the lease stays, so the state may not change.
+
+    Gives also what is held when the move is made."""
+    move, raw = _of(held), encode_queued(queued)
+    move.puts.append((keys.queued(held.id), raw))
+    return move, Held(held.id, held.lease, raw, queued)
+
+
+async def put_back(store: Store, holder: int, id: int, at: int) -> None:
+    """Give a lease up without a word about the entry, which may be damaged or gone:
+    due again at `at`. Does nothing when the lease is no longer there."""
+    key = keys.lease(holder, id)
+    lease = await store.get(keys.QUEUE, key)
+    if lease is None:
+        return
+    there = await store.get(keys.QUEUE, keys.queued(id)) is not None
+    puts = [(keys.due(at, id), lease[8:])] if there else []
+    await store.commit(keys.QUEUE, checks=[Check(key, lease)], puts=puts, deletes=[key])
 
 
 def leave(held: Held) -> Move:

@@ -29,6 +29,10 @@ class Alarm(Protocol):
         """Return when it has rung since `reset`, or after so many seconds."""
         ...
 
+    async def rest(self, seconds: float) -> None:
+        """Return after so many seconds, whatever rings."""
+        ...
+
 
 class Schedule:
     """The due work of one partition, claimed for one process.
@@ -48,20 +52,20 @@ class Schedule:
     ) -> None:
         self.holder = holder
         self._store = store
-        self._now = now
+        self.now = now
         self._limit = limit
-        self._alarm = alarm
+        self.alarm = alarm
         self._end = store.watch(keys.QUEUE, alarm.ring)
 
     async def claim(self) -> list[Due]:
         """Due work, at least one piece: waits until there is some."""
         while True:
-            self._alarm.reset()  # before reading: what comes after is a new hint
-            now = self._now()
+            self.alarm.reset()  # before reading: what comes after is a new hint
+            now = self.now()
             claimed = await self._store.claim(keys.QUEUE, now, self._limit, self.holder)
             if claimed:
                 return claimed
-            await self._alarm.wait(await self._until_next(now))
+            await self.alarm.wait(await self._until_next(now))
 
     async def _until_next(self, now: int) -> float:
         first = await self._store.scan(keys.QUEUE, b"d", keys.after(b"d"), 1)

@@ -1,0 +1,187 @@
+"""Every step of the queue's table, stopped before and behind it.
+
+A `Mortal` store dies at its n-th write; each later call raises as well, as if the
+process were gone. Then a new life begins on the same disk, with its own epoch, and does
+what a start does. Whatever n is: no message is lost, none is in a mailbox twice, and
+in the end nothing is left in the queue that is not needed.
+"""
+
+import asyncio
+from typing import Any
+
+import pytest
+from village import DOMAIN, NOW, Village, envelope
+
+from fastsmtp.queue.schedule import recover
+from fastsmtp.store import keys
+from fastsmtp.store.base import Due, Kind
+from fastsmtp.store.memory import Disk, MemoryStore
+
+HOUR = 3_600_000
+STEPS = range(14)
+
+
+class Died(BaseException):
+    """Not an `Exception`: a process that is gone handles nothing."""
+
+
+class Mortal(MemoryStore):
+    """A process life that ends at its n-th write: instead of it, or right behind it."""
+
+    def __init__(self, disk: Disk, steps: int, behind: bool) -> None:
+        super().__init__(disk)
+        self.steps = steps
+        self.behind = behind
+        self.taken: list[str] = []
+
+    def _step(self, name: str) -> None:
+        if self.steps < 0:
+            raise Died
+        self.steps -= 1
+        if self.steps < 0 and not self.behind:
+            raise Died
+        self.taken.append(name)
+
+    def _dies(self) -> None:
+        if self.steps < 0:
+            raise Died
+
+    async def commit(self, part: int, **what: Any) -> int:
+        self._step("queue" if part == keys.QUEUE else "account")
+        version = await super().commit(part, **what)
+        self._dies()
+        return version
+
+    async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
+        if not await self.scan(part, keys.due(0, 0), keys.due(now + 1, 0), 1):
+            return []
+        self._step("claim")
+        claimed = await super().claim(part, now, limit, holder)
+        self._dies()
+        return claimed
+
+
+def mend(town: Village, damaged: dict[int, bytes]) -> None:
+    """What was wrong with the mailboxes is put right."""
+    for part, good in damaged.items():
+        town.store.disk.parts[part].put(keys.HEAD, good)
+
+
+async def deferred(disk: Disk) -> tuple[Village, int, dict[int, bytes]]:
+    """A message that reached alice, and waits for bob, carol and dave."""
+    town = Village(MemoryStore(disk))
+    await town.settle("alice", "bob", "carol")
+    damaged = {}
+    for name in ("bob", "carol"):
+        part = town.ids[name]
+        damaged[part] = disk.parts[part].values[keys.HEAD]
+        disk.parts[part].put(keys.HEAD, b"\xc1")
+    id = await town.send("alice", "all", "dave", "bob")
+    return town, id, damaged
+
+
+async def live_on(disk: Disk, ids: dict[str, int], until: int) -> Village:
+    """A new life: recovery, then work until nothing is left."""
+    town = Village(MemoryStore(disk))
+    town.ids = ids
+    await recover(town.store, {town.store.epoch})
+    town.verify()
+    await town.work(until)
+    return town
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("steps", STEPS)
+def test_a_retry_is_stopped_at_every_step(steps: int, behind: bool) -> None:
+    async def case() -> None:
+        disk = Disk()
+        town, id, damaged = await deferred(disk)
+        await town.settle("dave")
+        mend(town, damaged)
+        mortal = Village(Mortal(disk, steps, behind))
+        mortal.ids = town.ids
+        try:
+            await mortal.work(NOW + HOUR)
+        except Died:
+            died = True
+        else:
+            died = False
+        assert died == (steps < WHOLE)
+        after = await live_on(disk, town.ids, NOW + 2 * HOUR)
+        for name in ("alice", "bob", "carol", "dave"):
+            assert await after.inbox(name) == [id]
+        assert disk.parts[keys.QUEUE].values == {}
+        assert after.refs(id) == 4
+        for part in town.ids.values():
+            assert await after.store.scan(part, b"k", b"l", 10) == []
+        after.verify()
+
+    asyncio.run(case())
+
+
+WHOLE = 9
+"""Writes of one attempt: claim, three accounts, note, three marks, leave."""
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("steps", range(4))
+def test_a_partly_failed_retry_is_stopped_at_every_step(
+    steps: int, behind: bool
+) -> None:
+    """Dave can be served now, bob and carol cannot: claim, one account, revise."""
+
+    async def case() -> None:
+        disk = Disk()
+        town, id, damaged = await deferred(disk)
+        await town.settle("dave")
+        mortal = Village(Mortal(disk, steps, behind))
+        try:
+            await mortal.work(NOW + HOUR // 10)
+        except Died:
+            assert steps < 3
+        between = await live_on(disk, town.ids, NOW + HOUR // 10)
+        assert await between.inbox("dave") == [id]
+        (entry,) = await between.queue()
+        assert len([t for t in entry.queued.targets if not t.standing]) == 3
+        between.verify()
+        mend(town, damaged)
+        after = await live_on(disk, town.ids, NOW + 3 * HOUR)
+        for name in ("alice", "bob", "carol", "dave"):
+            assert await after.inbox(name) == [id]
+        assert disk.parts[keys.QUEUE].values == {}
+        after.verify()
+
+    asyncio.run(case())
+
+
+def test_what_was_durable_is_delivered_by_the_next_life() -> None:
+    async def case() -> None:
+        disk = Disk()
+        town = Village(MemoryStore(disk))
+        await town.settle("alice", "bob", "carol")
+        id = await town.store.append(Kind.MAIL, envelope("all", "dave"), b"body\r\n")
+        assert await town.inbox("alice") == []
+        after = Village(MemoryStore(disk))
+        after.ids = town.ids
+        other = await after.send("alice")
+        assert await after.inbox("alice") == [id, other]
+        assert await after.inbox("bob") == [id]
+        (entry,) = await after.queue()
+        assert [t.address for t in entry.queued.targets] == [f"dave@{DOMAIN}"]
+        after.verify()
+
+    asyncio.run(case())
+
+
+def test_what_a_living_process_holds_is_left_to_it() -> None:
+    async def case() -> None:
+        disk = Disk()
+        town, id, _ = await deferred(disk)
+        (due,) = await town.store.claim(keys.QUEUE, NOW + HOUR, 5, town.store.epoch)
+        assert due.id == id
+        other = MemoryStore(disk)
+        assert await recover(other, {town.store.epoch, other.epoch}) == 0
+        assert await recover(other, {other.epoch}) == 1
+        town.verify()
+
+    asyncio.run(case())

@@ -1,0 +1,121 @@
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+
+from fastsmtp.queue import listing, moves
+from fastsmtp.queue.listing import Filter, gauges, references
+from fastsmtp.queue.message import Envelope, Queued, State, Target
+from fastsmtp.store import keys
+from fastsmtp.store.memory import MemoryStore
+
+MINUTE = 60_000
+NOW = 28_333_333 * MINUTE
+
+
+def run(case: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(case)
+
+
+async def enter(
+    store: MemoryStore,
+    sender: str = "s@x.test",
+    to: str = "a@y.test",
+    state: State = State.DEFERRED,
+    age: int = 0,
+) -> int:
+    id = store.next_id()
+    envelope = Envelope(sender, (), NOW - age * 1000)
+    entry = Queued(envelope, 100, state, NOW, (Target(to, "all@y.test"),))
+    await moves.make(store, moves.enter(id, entry))
+    return id
+
+
+async def ids(store: MemoryStore, **wanted: Any) -> list[int]:
+    return [e.id async for e in listing.entries(store, Filter(**wanted))]
+
+
+def test_entries_come_in_pages_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listing, "PAGE", 3)
+
+    async def case() -> None:
+        store = MemoryStore()
+        made = [await enter(store) for _ in range(10)]
+        assert await ids(store) == made
+        rest = [e.id async for e in listing.entries(store, after=made[6])]
+        assert rest == made[7:]
+
+    run(case())
+
+
+def test_filters_must_all_hold() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        one = await enter(store, "S@x.test", "a@y.test", age=100)
+        two = await enter(store, "", "b@z.test", State.HOLD)
+        assert await ids(store, sender="s@X.test") == [one]
+        assert await ids(store, sender="") == [two]
+        assert await ids(store, sender="@x.test") == [one]
+        assert await ids(store, recipient="B@z.test") == [two]
+        assert await ids(store, recipient="@y.test") == [one, two]  # as it was given
+        assert await ids(store, state=State.HOLD) == [two]
+        assert await ids(store, before=NOW) == [one]
+        assert await ids(store, before=NOW, recipient="b@z.test") == []
+
+    run(case())
+
+
+def test_who_is_worked_on_is_active() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        one, two = await enter(store), await enter(store)
+        await store.claim(keys.QUEUE, NOW, 1, 7)
+        assert await ids(store, state=State.ACTIVE) == [one]
+        assert await ids(store, state=State.DEFERRED) == [two]
+        shown = await listing.show(store, one)
+        assert shown is not None
+        assert (shown.state, shown.queued.state) == (State.ACTIVE, State.DEFERRED)
+        assert await listing.show(store, 99) is None
+
+    run(case())
+
+
+def test_gauges_are_sums_of_counters() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        for age in (0, 30, 200, 4000, 10**6):
+            await enter(store, age=age)
+        await enter(store, state=State.HOLD, age=100_000)
+        depths = await gauges(store, NOW)
+        assert depths.keys() == set(State)
+        deferred, hold = depths[State.DEFERRED], depths[State.HOLD]
+        assert (deferred.messages, deferred.octets) == (5, 500)
+        found = {age: n for age, n in deferred.ages.items() if n}
+        assert found == {"1m": 2, "5m": 1, "4h": 1, "+Inf": 1}
+        assert deferred.oldest == (NOW // 1000 - 10**6) // 60 * 60
+        assert (hold.messages, hold.ages["5d"]) == (1, 1)
+        assert (depths[State.SCHEDULED].messages, depths[State.ACTIVE].oldest) == (0, 0)
+        assert set(hold.ages) == {name for name, _ in listing.AGES} | {"+Inf"}
+
+    run(case())
+
+
+def test_what_is_worked_on_is_counted_as_active() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        for age in (0, 0, 7200):
+            await enter(store, age=age)
+        await store.claim(keys.QUEUE, NOW, 2, 7)
+        depths = await gauges(store, NOW)
+        active, deferred = depths[State.ACTIVE], depths[State.DEFERRED]
+        assert (active.messages, active.octets, deferred.messages) == (2, 200, 1)
+        assert (active.ages["1m"], deferred.ages["4h"]) == (2, 1)
+
+    run(case())
+
+
+def test_an_entry_refers_to_its_body() -> None:
+    assert references(keys.QUEUE, keys.queued(77), b"") == (77,)
+    assert references(keys.QUEUE, keys.due(1, 77), b"") == ()
+    assert references(keys.FIRST_ACCOUNT, b"m" + keys.u64(77), b"") == ()
