@@ -31,7 +31,7 @@ def test_an_account_survives_the_store() -> None:
     assert decode_account(encode_account(Account(1, "a@b"))) == Account(1, "a@b")
 
 
-@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90", b"\x91\x01", b"junk"])
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\x90", b"\x92\x01\xa1\xff", b"junk"])
 def test_other_bytes_are_damage(data: bytes) -> None:
     with pytest.raises(Damaged, match="account"):
         decode_account(data)

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from fastsmtp.errors import Damaged
@@ -46,6 +47,15 @@ def test_a_filing_is_an_envelope_without_recipients() -> None:
 def test_an_envelope_survives_the_log() -> None:
     envelope = Envelope("A@x.test", (Recipient("Bob@example.test"),), 1_700_000_000_000)
     assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+def test_text_that_is_not_utf_8_is_an_error_of_the_same_kind() -> None:
+    data = encode_envelope(Envelope("a@x.test", (), 0)).replace(b"x.test", b"\xff.test")
+    with pytest.raises(msgspec.DecodeError):
+        decode_envelope(data)
+    entry = Queued(Envelope("a@x.test", (), 0), 0, State.HOLD, 0, ())
+    with pytest.raises(Damaged):
+        decode_queued(encode_queued(entry).replace(b"x.test", b"\xff.test"))
 
 
 @pytest.mark.parametrize("id", [0, 1, 2**36, 2**63, 2**64 - 1])

@@ -45,7 +45,7 @@ def decode_account(data: bytes) -> Account:
     """Raises `Damaged` on anything else."""
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"account: {error}") from error
 
 

@@ -139,28 +139,28 @@ _changes: Final = msgspec.msgpack.Decoder(Change)
 def decode_head(data: bytes) -> AccountHead:
     try:
         return _heads.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"account head: {error}") from error
 
 
 def decode_mailbox(data: bytes) -> Mailbox:
     try:
         return _mailboxes.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"mailbox: {error}") from error
 
 
 def decode_email(data: bytes) -> Email:
     try:
         return _emails.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"email: {error}") from error
 
 
 def decode_change(data: bytes) -> Change:
     try:
         return _changes.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"change: {error}") from error
 
 

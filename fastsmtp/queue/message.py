@@ -132,7 +132,7 @@ def decode_queued(data: bytes) -> Queued:
     """Raises `Damaged` on other bytes."""
     try:
         return _entries.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"queue entry: {error}") from error
 
 
