@@ -31,15 +31,21 @@ def cpu_seconds(pid: int) -> float:
 
 def anonymous_bytes(pid: int) -> int:
     """RssAnon over the tree: memory that is not a mapped file."""
-    total = 0
-    for one in tree(pid):
-        try:
-            status = (PROC / str(one) / "status").read_text()
-        except OSError:
-            continue
-        if found := re.search(r"^RssAnon:\s+(\d+) kB", status, re.MULTILINE):
-            total += int(found[1]) * 1024
-    return total
+    return sum(_status_bytes(one, "RssAnon") for one in tree(pid))
+
+
+def resident_bytes(pid: int) -> int:
+    """VmRSS over the tree; pages that processes share count in each."""
+    return sum(_status_bytes(one, "VmRSS") for one in tree(pid))
+
+
+def _status_bytes(pid: int, field: str) -> int:
+    try:
+        status = (PROC / str(pid) / "status").read_text()
+    except OSError:
+        return 0  # it ended while we looked
+    found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
 
 
 def _cpu_of(pid: int) -> float:

@@ -145,7 +145,8 @@ def _options(words: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def main(words: list[str] | None = None) -> None:
+def measure(words: list[str] | None = None) -> str:
+    """The table, with the facts above it; `words` as on the command line."""
     options = _options(words)
     with (
         tempfile.TemporaryDirectory(dir=options.directory) as home,
@@ -160,17 +161,12 @@ def main(words: list[str] | None = None) -> None:
             mailboxes=options.mailboxes,
         )
         targets = {"server": ours, "sink": Target(*sink), "null": Target(*null)}
-        rows = [
-            compare(
-                options.client,
-                WORKLOADS[name].scaled(options.scale),
-                targets,
-                options.rounds,
-            )
-            for name in options.workloads
-        ]
-        print(markdown(rows, facts(Path(home), options)))
+        rows = []
+        for name in options.workloads:
+            work = WORKLOADS[name].scaled(options.scale)
+            rows.append(compare(options.client, work, targets, options.rounds))
+        return markdown(rows, facts(Path(home), options))
 
 
 if __name__ == "__main__":
-    main()
+    print(measure())

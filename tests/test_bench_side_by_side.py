@@ -1,5 +1,6 @@
 """The arithmetic of the comparison, and what it reads from a server's metrics."""
 
+from bench.__main__ import BEGIN, END, PAGE, place
 from bench.client import PENDING, Run
 from bench.side_by_side import COLUMNS, Row, markdown, summarize
 from bench.workloads import WORKLOADS
@@ -50,3 +51,12 @@ def test_the_words_for_both_clients_say_the_same() -> None:
         assert ours[ours.index("--sessions") + 1] == theirs[theirs.index("-s") + 1]
         assert ours[ours.index("--size") + 1] == theirs[theirs.index("-l") + 1]
         assert ("--per-connection" in ours) == ("-d" not in theirs)
+
+
+def test_figures_take_their_place_in_the_page() -> None:
+    page = f"# A\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+    assert place(page, "new\n") == f"# A\n\n{BEGIN}\n\nnew\n\n{END}\n\nafter\n"
+
+
+def test_the_page_has_a_place_for_figures() -> None:
+    assert "new" in place(PAGE.read_text(), "new")
