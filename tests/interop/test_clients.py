@@ -60,7 +60,9 @@ def kept(server: Served, folder: Path) -> list[bytes]:
     target = folder / "Maildir"
     shutil.rmtree(target, ignore_errors=True)
     server.command("mail", "export", USER, str(target), "--format", "maildir")
-    files = sorted(p for p in target.rglob("*") if p.is_file() and p.parent.name in NEW)
+    files = sorted(
+        p for p in target.rglob("*") if p.is_file() and p.parent.name in MAILDIR
+    )
     return [without_trace(p.read_bytes()) for p in files]
 
 
