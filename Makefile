@@ -51,6 +51,9 @@ types: .venv/.native .venv/.dev
 bench: .venv/.native .venv/.dev
 	$(V)/python -m pytest --benchmark-enable --benchmark-only bench/micro_*.py
 
+fuzz: .venv/.native .venv/.dev
+	$(V)/python -m tests.fuzz
+
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .venv/.native
 	find fastsmtp -name '*.so' -delete
