@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 V := .venv/bin
 DEMO := var/demo
-NATIVE := $(shell find ext -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.h' \) 2>/dev/null)
+NATIVE := $(shell find ext -type f \( -name '*.pyx' -o -name '*.px[di]' -o -name '*.h' \) 2>/dev/null)
 
 help:
 	@echo "make run     build, write a demo under $(DEMO), serve on 127.0.0.1:2525"

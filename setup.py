@@ -46,7 +46,9 @@ def built(source: Path, name: str) -> Extension:
         extra_link_args=[*LINK, "-pthread"],
         define_macros=MACROS,
         depends=[
-            str(p) for p in Path("ext").rglob("*.[ph]*") if p.suffix in (".pxd", ".h")
+            str(p)
+            for p in Path("ext").rglob("*.[ph]*")
+            if p.suffix in (".h", ".pxd", ".pxi")
         ],
     )
 

@@ -87,7 +87,7 @@ def cython_imports(text: str) -> set[str]:
 
 def modules() -> list[tuple[str, Path]]:
     found = []
-    for top, suffix in (("fastsmtp", "*.py"), ("ext", "*.pyx"), ("ext", "*.pxd")):
+    for top, suffix in (("fastsmtp", "*.py"), ("ext", "*.pyx"), ("ext", "*.px[di]")):
         for path in sorted((ROOT / top).rglob(suffix)):
             parts = path.relative_to(ROOT / top).with_suffix("").parts
             if parts[-1] == "__init__":
