@@ -26,7 +26,7 @@ run: $(DEMO)/fastsmtp.toml
 	@exec $(V)/fastsmtp serve -c $(DEMO)/fastsmtp.toml
 
 $(DEMO)/fastsmtp.toml: | .venv/.native
-	$(V)/fastsmtp quickstart $(DEMO) --domain example.test
+	$(V)/fastsmtp quickstart $(DEMO) --domain example.test --account alice --account bob
 
 build: .venv/.native
 

@@ -26,6 +26,7 @@ VERBS: Final = {
     "mail": "list, show, export and import the messages of an account",
     "queue": "what could not be delivered at once, and why",
     "backup": "copy everything, while serving or not",
+    "verify": "check that all mail is there and unharmed, while nobody serves",
     "doctor": "find out why it does not run, or not well, on this machine",
 }
 

@@ -1,5 +1,6 @@
 """What `fastsmtp doctor` looks at, one function per fact of this machine."""
 
+import asyncio
 import contextlib
 import errno
 import importlib.metadata
@@ -16,15 +17,20 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from fastsmtp import __version__
+from fastsmtp.cli import Failure
+from fastsmtp.cli.remote import Remote, ask
 from fastsmtp.cli.terminal import amount
 from fastsmtp.config import Config
 from fastsmtp.options import split_address
+from fastsmtp.serve.control import Summary, alive
+from fastsmtp.serve.operations import Status
 
 Verdict = Literal["good", "doubtful", "bad"]
 
 SYNCS: Final = 20  # measured flushes; the median counts
 SLOW_SYNC: Final = 0.02  # seconds: above it, each connection waits noticeably
 INSTANT_SYNC: Final = 0.00002  # seconds: no disk is that quick; it does not sync
+ANSWER: Final = 5.0  # seconds a living server may take to answer
 SPARE_FILES: Final = 200  # descriptors beside those of connections
 FEW_INODES: Final = 10_000
 VOLATILE: Final = {"tmpfs", "ramfs", "overlay"}
@@ -278,6 +284,34 @@ def process_name(process: Path) -> str:
     return (process / "comm").read_text().strip()
 
 
+def keeper(config: Config) -> Iterator[Finding]:
+    """Does the process that writes the index answer?"""
+    if not alive(config.run):
+        yield Finding("server", "good", "not running")
+        return
+    try:
+        answer = asyncio.run(asyncio.wait_for(_status(config), ANSWER))
+    except (TimeoutError, Failure) as error:
+        text = str(error) or f"no answer in {ANSWER:.0f} s"
+        yield Finding("server", "bad", text, "see its log; restart it")
+        return
+    about = f"fastsmtp {answer['version']} (pid {answer['pid']})"
+    if answer["trouble"]:
+        yield Finding("server", "bad", f"{about} takes no mail: {answer['trouble']}")
+    else:
+        yield Finding("server", "good", about)
+
+
+async def _status(config: Config) -> Summary:
+    remote = await Remote.connect(config.run)
+    if remote is None:
+        raise Failure("it has just ended")
+    try:
+        return await ask(remote, "status", Status())
+    finally:
+        await remote.close()
+
+
 def name(config: Config) -> Iterator[Finding]:
     try:
         found = socket.getaddrinfo(config.hostname, None, type=socket.SOCK_STREAM)
@@ -311,4 +345,5 @@ LOOKS: Final[tuple[Callable[[Config], Iterator[Finding]], ...]] = (
     open_files,
     ports,
     name,
+    keeper,
 )
