@@ -325,3 +325,38 @@ def test_backup(file: Path, capsys: Output) -> None:
     other.write_text(file.read_text().replace('"data"', '"copy"'))
     found = rows(other, capsys, "mail", "list", ALICE)
     assert [row["uid"] for row in found] == [1, 2, 3]
+
+
+def test_verify_finds_nothing_in_a_whole_store(file: Path, capsys: Output) -> None:
+    add(file, ALICE)
+    assert do(file, "mail", "import", ALICE, str(bring(file, LETTERS, "in"))) == 0
+    capsys.readouterr()
+    assert do(file, "verify") == 0
+    assert capsys.readouterr().out == (
+        f"{file.parent}/data: every entry has its body, every checksum and every"
+        " count holds\n"
+    )
+    assert rows(file, capsys, "verify") == []
+
+
+def test_verify_names_what_is_damaged(file: Path, capsys: Output) -> None:
+    add(file, ALICE)
+    letters = [Letter(b"A: b\r\n\r\nmark\r\n", 0)]
+    assert do(file, "mail", "import", ALICE, str(bring(file, letters, "in"))) == 0
+    for path in (file.parent / "data/log").iterdir():
+        path.write_bytes(path.read_bytes().replace(b"mark", b"mask"))
+    capsys.readouterr()
+    assert do(file, "verify") == 1
+    text = capsys.readouterr().out
+    assert "its checksum is" in text
+    assert f"    {ALICE}: mailbox 1 UID 1\n" in text
+    assert text.endswith("data: 1 fault\n")
+    assert do(file, "verify", "--json") == 1
+    (finding,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (finding["what"], finding["fault"]) == ("body", True)
+    assert len(finding["id"]) == 13
+
+
+def test_verify_without_a_store(file: Path, capsys: Output) -> None:
+    assert do(file, "verify") == 1
+    assert "holds no store" in capsys.readouterr().err

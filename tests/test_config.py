@@ -274,6 +274,11 @@ def test_listeners_collide(tmp_path: Path, one: str, other: str, collide: bool) 
     assert len(problems(tmp_path, crossed)) == collide
 
 
+def test_no_metrics_endpoint(tmp_path: Path) -> None:
+    config = load(write(tmp_path, f'{SMALL}[metrics]\nlisten = ""\n'), {})
+    assert config.metrics.listen == ""
+
+
 def test_folders(tmp_path: Path) -> None:
     write(tmp_path, "").with_name("data").write_text("")
     problem = only(tmp_path, SMALL)

@@ -7,6 +7,7 @@ directory, so that no file in it ever belongs to root.
 """
 
 import asyncio
+import concurrent.futures.thread  # noqa: F401  as the owner it may be out of reach
 import contextlib
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -111,7 +112,7 @@ async def _keeping(config: Config) -> AsyncIterator[LmdbStore]:
         config.data, None, config.store, epoch=epoch, series=0, cells=own
     )
     try:
-        keeper = asyncio.create_task(store.follow(_delivery(config, store)))
+        keeper = asyncio.create_task(store.follow(delivery(config, store)))
         try:
             yield store
         finally:
@@ -122,7 +123,8 @@ async def _keeping(config: Config) -> AsyncIterator[LmdbStore]:
         await store.close()
 
 
-def _delivery(config: Config, store: LmdbStore) -> LocalDelivery:
+def delivery(config: Config, store: LmdbStore) -> LocalDelivery:
+    """What the keeper does with mail: as the server would."""
     directory = Directory(lambda name: store.peek(keys.DIRECTORY, keys.account(name)))
     policy = Recipients(config.domains, lambda name: directory.lookup(name) is not None)
     route = Route(policy.resolve, directory.lookup)

@@ -189,7 +189,7 @@ def open_files(config: Config) -> Iterator[Finding]:
 
 
 def ports(config: Config) -> Iterator[Finding]:
-    for address in (*config.smtp.listen, config.metrics.listen):
+    for address in filter(None, (*config.smtp.listen, config.metrics.listen)):
         yield _port(address)
 
 

@@ -184,6 +184,11 @@ def _choice(raw: Any, setting: Setting) -> str:
 
 
 def _address(raw: Any, setting: Setting) -> str:
+    """One address; "" is none."""
+    return _text(raw, setting) and _listen(raw, setting)
+
+
+def _listen(raw: Any, setting: Setting) -> str:
     text = _text(raw, setting)
     try:
         split_address(text)
@@ -193,7 +198,7 @@ def _address(raw: Any, setting: Setting) -> str:
 
 
 def _addresses(raw: Any, setting: Setting) -> list[str]:
-    return _each(raw, setting, _address)
+    return _each(raw, setting, _listen)
 
 
 def _each(raw: Any, setting: Setting, read: Callable[[Any, Setting], _T]) -> list[_T]:
@@ -321,7 +326,7 @@ _ALLOWED: Final[Mapping[str, str]] = {
     DURATION: 'a time such as "5 min", "250 ms" or "1 d", or a number of seconds',
     SWITCH: "true or false",
     CHOICE: "one of",
-    ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25"',
+    ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25", or "" for none',
     ADDRESSES: 'a list of "host:port", such as ["0.0.0.0:25", "[::]:25"]',
     PATH: "the path of a folder",
     HOSTNAME: 'a full host name such as "mx.example.org"',

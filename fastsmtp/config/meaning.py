@@ -81,7 +81,8 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
     ]
     if not taken:
         yield _problem(source, ("smtp", "listen"), "is empty: no mail would come in")
-    taken.append((("metrics", "listen"), config.metrics.listen))
+    if config.metrics.listen:
+        taken.append((("metrics", "listen"), config.metrics.listen))
     for (first, one), (second, other) in combinations(taken, 2):
         if _collide(one, other):
             yield _problem(

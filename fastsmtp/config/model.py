@@ -26,7 +26,9 @@ class MetricsOptions:
     """The `[metrics]` table: /metrics, /healthz and /readyz."""
 
     listen: str = option(
-        "127.0.0.1:9925", "address of the HTTP endpoint of Prometheus", ADDRESS
+        "127.0.0.1:9925",
+        "address of the HTTP endpoint of Prometheus; empty: none",
+        ADDRESS,
     )
 
 
