@@ -8,7 +8,7 @@ from typing import Any
 from fastsmtp.cells import fresh
 from fastsmtp.errors import Refused, StoreUnavailable
 from fastsmtp.smtp import counts
-from fastsmtp.smtp.door import PENDING, Answer, Stream
+from fastsmtp.smtp.door import Answer, Stream
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Body, Service, Session
 
@@ -40,6 +40,9 @@ class FakeStream:
             raise StoreUnavailable("disk full")
         self.octets += bytes(data)
         self.writes += 1
+
+    def backlog(self) -> int:
+        return 0
 
     def abort(self) -> None:
         self.aborted = True
@@ -184,11 +187,14 @@ class FakeTransport(asyncio.Transport):
         return self.closed
 
 
-__all__ = [
-    "PENDING",
-    "Dialogue",
-    "FakeClock",
-    "FakeDoor",
-    "FakeStream",
-    "FakeTransport",
-]
+class FakeReport:
+    """Remembers the name of each fact and what it was told with it."""
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *told: self.facts.append((name, *told))
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [fact for fact in self.facts if fact[0] == name]

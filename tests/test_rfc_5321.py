@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
-from fakes import PENDING, Dialogue, FakeDoor
+from fakes import Dialogue, FakeDoor
 
 from fastsmtp.errors import Refused
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Local, Recipients
+from fastsmtp.smtp.door import PENDING
 
 HELLO = ("EHLO client.test",)
 OPEN = (*HELLO, "MAIL FROM:<a@client.test>")

@@ -4,10 +4,11 @@ import random
 from typing import Any
 
 import pytest
-from fakes import PENDING, Dialogue, FakeDoor
+from fakes import Dialogue, FakeDoor
 
 from fastsmtp.errors import Misused, Refused, StoreUnavailable
 from fastsmtp.smtp import counts
+from fastsmtp.smtp.door import PENDING
 from fastsmtp.smtp.states import CLOSED, MOVES, TRANSACTION, State
 
 SESSION = (

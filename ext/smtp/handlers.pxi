@@ -40,7 +40,7 @@ cdef int do_mail(Session s, Line *line) except -1:
     if s.declared_size > s.service.max_size:
         return s._refuse(replies.TOO_BIG)
     s.reverse_path = text(path.mailbox)
-    s.mail_at = s.began
+    s.opened = s.began
     return s._ask(s.service.door.mail)
 
 

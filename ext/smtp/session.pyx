@@ -93,8 +93,9 @@ include "shared.pxi"
 cdef class Session:
     """One dialogue; see the head of this file for its laws.
 
-    For the door: `peer` is whatever the driver gave; `id`, `queue_id`, `arrived`,
-    `head` and `skip` belong to the door and are cleared with the transaction.
+    For the door: `peer` is whatever the driver gave, until the connection is lost;
+    `opened` is when MAIL came, `size` what the message measures. `id`, `queue_id`,
+    `arrived`, `head` and `skip` are the door's and are cleared with the transaction.
     """
 
     # who
@@ -115,8 +116,9 @@ cdef class Session:
     cdef Body body
     cdef object refused  # why the message will be refused at its end
     cdef object address  # of the RCPT that is asked about
-    cdef long long size  # of the message the door was asked to take
-    cdef double mail_at, data_at
+    cdef readonly long long size  # of the message the door was asked to take
+    cdef double data_at
+    cdef readonly double opened
     # the dialogue
     cdef readonly int state
     cdef readonly object parting
@@ -159,12 +161,9 @@ cdef class Session:
     @property
     def busy(self):
         """Whether the driver must look after flow control or closing."""
-        return (
-            self.held_length != 0
-            or self.stream is not None
-            or self.state == CLOSED
-            or self.service.kept > self.service.budget
-        )
+        cdef bint crowded = self.service.kept > self.service.budget
+        cdef bint flowing = self.held_length != 0 or self.stream is not None
+        return flowing or crowded or self.state == CLOSED
 
     @property
     def in_transaction(self):
@@ -209,6 +208,7 @@ cdef class Session:
         if self.state == CLOSED:
             if self.verb == EOD:
                 self._count_message(answer)
+            self.peer = None
             return None
         self._settle(answer)
         self._eat_held()
@@ -227,6 +227,8 @@ cdef class Session:
         """The connection is gone; nothing is said (RFC 5321 4.1.1.4: no action)."""
         if self.state != CLOSED:
             self._close("reset")
+        if not self.pending:
+            self.peer = None
 
     # -- the input
 
@@ -379,10 +381,10 @@ cdef class Session:
             return 0
         if not row.states >> self.state & 1:
             return self._refuse(misplaced(ROWS[verb], self.state))
-        if row.argument == NO_ARGUMENT and line.at < line.end:
-            return self._refuse(replies.NO_ARGUMENT)
-        if row.argument == NEEDS_ARGUMENT and line.at == line.end:
+        if line.at == line.end and row.argument == NEEDS_ARGUMENT:
             return self._refuse(replies.ARGUMENT)
+        if line.at < line.end and row.argument == NO_ARGUMENT:
+            return self._refuse(replies.NO_ARGUMENT)
         return row.handler(self, &line)
 
     cdef bint _exhausted(self, bint idle) except -1:
@@ -522,7 +524,7 @@ cdef class Session:
         """Durable: this reply passes responsibility to us (RFC 5321 4.2.5)."""
         self._say(b"250 2.0.0 Ok: queued as %b\r\n" % self.queue_id.encode(), 250)
         self._count_message(None)
-        self._time(counts.ACCEPT, self.mail_at)
+        self._time(counts.ACCEPT, self.opened)
         counts.SIZE.observe(self.service.cells, self.size)
         counts.RECIPIENTS.observe(self.service.cells, len(self.recipients))
         self.errors = self.idle = 0

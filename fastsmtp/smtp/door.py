@@ -33,6 +33,10 @@ class Stream(Protocol):
         """Copies before it returns; raises `StoreUnavailable`."""
         ...
 
+    def backlog(self) -> int:
+        """Octets that were taken and are not put away yet."""
+        ...
+
     def abort(self) -> None: ...
 
 

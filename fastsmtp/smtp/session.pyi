@@ -53,6 +53,8 @@ class Session:
     queue_id: str
     head: bytes
     arrived: int
+    opened: float
+    size: int
     skip: int
     state: int
     parting: str

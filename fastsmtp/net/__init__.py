@@ -1,0 +1,1 @@
+"""Sockets, connections and time: what the engines are kept free of."""
