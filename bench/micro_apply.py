@@ -49,17 +49,22 @@ class Index:
         return encode_account(Account(self.parts[number], address))
 
 
-def rounds(accounts: int, recipients: int) -> Callable[[], None]:
-    """A function that applies 1,000 records of so many recipients each."""
-    index = Index(accounts)
+def delivery(index: Index) -> LocalDelivery:
+    """The keeper's `Apply`, for the accounts of the index."""
     directory = Directory(index.find)
     domains = {"example.test": DomainOptions()}
     policy = Recipients(domains, lambda address: directory.lookup(address) is not None)
-    apply = LocalDelivery(
+    return LocalDelivery(
         Route(policy.resolve, directory.lookup),
         fresh(counts.CELLS),
         fresh(events.CELLS),
     )
+
+
+def rounds(accounts: int, recipients: int) -> Callable[[], None]:
+    """A function that applies 1,000 records of so many recipients each."""
+    index = Index(accounts)
+    apply = delivery(index)
     records = []
     for n in range(ROUND):
         names = (f"user{(n + i) % accounts}@example.test" for i in range(recipients))

@@ -70,6 +70,7 @@ class Batch:
         self.index = index
         self.txn = txn
         self.records = 0
+        self.broken: lmdb.Error | None = None  # a read failed: write nothing
         self.asides = 0
         self.dead: list[Dead] = []
         self.positions: dict[int, Position] = {}
@@ -96,7 +97,11 @@ class Batch:
         name = self._read_from[part] + key
         value = self._overlay.get(name, _ABSENT)
         if value is _ABSENT:
-            found: bytes | None = self.txn.get(name)
+            try:
+                found: bytes | None = self.txn.get(name)
+            except lmdb.Error as error:
+                self.broken = error  # `apply` may take it for its own trouble
+                raise
             return found
         return value
 
@@ -137,10 +142,9 @@ class Batch:
         """Collect what a message changes; returns the references to its body."""
         try:
             writes = self._apply(record, self.read)
-        except lmdb.Error:
-            raise
         except Exception as error:
-            self._set_aside(record, error)
+            if self.broken is None:
+                self._set_aside(record, error)
             return 1
         overlay, written = self._overlay, self._written
         for part, key in writes.deletes:
@@ -210,6 +214,8 @@ class Batch:
 
     def write(self) -> None:
         """Put everything into the transaction."""
+        if self.broken is not None:
+            raise self.broken
         txn, index = self.txn, self.index
         puts = []
         for key, value in self._overlay.items():
