@@ -105,8 +105,8 @@ async def mail(store: LmdbStore, body: bytes, *, wait: bool = True) -> int:
 
 async def remove(store: LmdbStore, ids: Iterable[int]) -> None:
     """Delete entries and their references."""
-    for id in ids:
-        await store.commit(PART, deletes=[entry(id)[1]], refs={id: -1})
+    commits = (store.commit(PART, deletes=[entry(id)[1]], refs={id: -1}) for id in ids)
+    await asyncio.gather(*commits)
 
 
 async def body(store: LmdbStore, id: int) -> bytes:

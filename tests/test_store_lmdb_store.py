@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from contract.model import StoreModel
 from contract.promises import StoreContract
 
@@ -15,7 +16,7 @@ SMALL = StoreOptions(
 )
 
 
-class TestLmdb(StoreContract, StoreModel):
+class OnLmdb:
     @asynccontextmanager
     async def opened(self, place: Path) -> AsyncIterator[LmdbStore]:
         epoch = next_epoch(place, SMALL)
@@ -24,3 +25,12 @@ class TestLmdb(StoreContract, StoreModel):
         )
         yield store
         await store.close()
+
+
+class TestLmdb(OnLmdb, StoreContract):
+    """Every promise."""
+
+
+@pytest.mark.slow
+class TestLmdbModel(OnLmdb, StoreModel):
+    """Random steps, here and on a model."""

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from fastsmtp.errors import Misused
 from fastsmtp.store.base import Apply, Record
 from fastsmtp.store.counts import Count
 from fastsmtp.store.lmdb import aside
@@ -52,6 +53,7 @@ class Keeper:
         self.options = options
         self.series: dict[int, Series] = {}
         self.holds = 0  # backups under way
+        self.pending: set[asyncio.Future[None]] = set()  # work with files
         self.link: LinkServer | None = None
         self.own: Intake | None = None
         self.on_aside: Callable[[Record, Exception], None] | None = None
@@ -130,7 +132,7 @@ class Keeper:
                 self.link.applied(number, place)
         self.unlink(progress.dead)
         for number, below in progress.read:
-            self._loop.run_in_executor(None, self._remove_orphans, number, below)
+            self._in_thread(self._remove_orphans, number, below)
 
     def _soon_aside(self, record: Record, error: Exception) -> None:
         if self.on_aside is not None:
@@ -147,7 +149,13 @@ class Keeper:
         self._held += dead
         if self._held and not self.holds:
             held, self._held = self._held, []
-            self._loop.run_in_executor(None, self._unlink, held)
+            self._in_thread(self._unlink, held)
+
+    def _in_thread(self, work: Callable[..., None], *args: object) -> None:
+        """Work with files that nobody waits for, but `close`."""
+        task = self._loop.run_in_executor(None, work, *args)
+        self.pending.add(task)
+        task.add_done_callback(self.pending.discard)
 
     def release(self) -> None:
         """A backup has ended."""
@@ -197,6 +205,18 @@ class Keeper:
 
     async def clean(self) -> None:
         """Forget idle bodies, remove dead segments, compact the emptiest one."""
+        await self.sweep()
+        if self._compactor is not None and not self.holds:
+            await self._compactor.step()
+
+    def own_log(self) -> Intake:
+        """The keeper's own log; `Misused` before `start`."""
+        if self.own is None:
+            raise Misused("the keeper has not started")
+        return self.own
+
+    async def sweep(self) -> None:
+        """Forget bodies that were idle for the pin time, and the segments they held."""
         until = int(time.time() - self.options.pin)
         while True:
             work = partial(sweep, index=self.index, until=until, after=self._after)
@@ -205,8 +225,6 @@ class Keeper:
             self._after = rest or b""
             if rest is None:
                 break
-        if self._compactor is not None and not self.holds:
-            await self._compactor.step()
 
     async def close(self) -> None:
         if self._task is not None:
@@ -215,6 +233,7 @@ class Keeper:
                 await self._task
         if self.link is not None:
             await self.link.close()
+        await asyncio.gather(*self.pending, return_exceptions=True)
 
 
 def sync_directory(path: Path) -> None:
