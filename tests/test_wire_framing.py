@@ -1,7 +1,13 @@
 """The compiled body scan against its slow twin, on input cut anywhere."""
 
+import subprocess
+import sys
+import sysconfig
 from collections.abc import Iterable
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +16,7 @@ from hypothesis import strategies as st
 from fastsmtp.wire.scan import BodyScanner
 from tests.model.framing import CELLS, CLASSES, Facts, frame, scan
 
+ROOT = Path(__file__).parent.parent
 END = b"\r\n.\r\n"
 HEADER = (
     b"Received: from a (b [192.0.2.1])\r\n\tby c; Tue, 24 Nov 2026 04:12:00 +0000\r\n"
@@ -41,10 +48,10 @@ BODIES = st.lists(st.one_of(st.sampled_from(PIECES), st.binary(max_size=3))).map
 
 
 def facts(
-    data: bytes, cuts: Iterable[int], keep: bool = True
+    data: bytes, cuts: Iterable[int], keep: bool = True, kind: type = BodyScanner
 ) -> tuple[BodyScanner, Facts]:
     """What the compiled scan says when `data` comes in pieces."""
-    scanner = BodyScanner(keep)
+    scanner = kind(keep)
     taken = 0
     edges = [0, *sorted(cuts), len(data)]
     for begin, end in pairwise(edges):
@@ -105,6 +112,41 @@ def test_before_the_end_facts_are_those_of_what_came(body: bytes) -> None:
     held = {"output": b"", "received": 0, "return_paths": 0, "left_out": 0}
     assert found._replace(**held) == expected._replace(**held)
     assert expected.output.startswith(found.output) or expected.left_out
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> type:
+    """`BodyScanner` as processors without SSE2 have it."""
+    where = tmp_path_factory.mktemp("portable")
+    source, library = str(where / "scan.c"), str(where / "scan.so")
+    translate = [sys.executable, "-m", "cython", "-3", "-I", "ext", "ext/wire/scan.pyx"]
+    subprocess.run([*translate, "-o", source], cwd=ROOT, check=True)
+    include = sysconfig.get_path("include")
+    build = ["gcc", "-shared", "-fPIC", "-O1", "-DBODYSCAN_PORTABLE", "-I", include]
+    subprocess.run([*build, source, "-o", library], check=True)
+    loader = ExtensionFileLoader("fastsmtp.wire.scan", library)
+    module = module_from_spec(spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module.BodyScanner
+
+
+@pytest.mark.slow
+def test_the_portable_scan_gives_the_same(portable: type) -> None:
+    assert portable is not BodyScanner
+    for data in FIXED:
+        for cut in range(len(data) + 1):
+            assert facts(data, [cut], kind=portable)[1] == scan(data)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None)
+@given(body=BODIES, cuts=CUTS)
+def test_the_portable_scan_agrees_with_the_other(
+    portable: type, body: bytes, cuts: list[int]
+) -> None:
+    data = body + END
+    found = facts(data, [cut % len(data) for cut in cuts], kind=portable)[1]
+    assert found == facts(data, [])[1]
 
 
 def test_the_table_of_the_model_is_complete() -> None:
