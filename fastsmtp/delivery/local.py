@@ -14,11 +14,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from fastsmtp.delivery import counts
 from fastsmtp.delivery.route import NoRoute, Route
+from fastsmtp.delivery.tally import LocalTally
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.queue import backoff, moves
-from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import (
     Envelope,
     Filing,
@@ -32,10 +31,6 @@ from fastsmtp.store.base import Put, Read, Record, Writes
 
 _INBOX_KEY: Final = keys.mailbox(INBOX)
 _HEAD: Final = keys.HEAD
-_DELIVERED: Final = counts.ATTEMPTS.place("local", "delivered")
-_FAILED: Final = counts.ATTEMPTS.place("local", "temp_fail")
-_DURATION: Final = counts.duration("local", "delivered")
-_DELAY: Final = counts.delay("local", "delivered")
 
 
 def reason(error: Exception) -> str:
@@ -71,8 +66,7 @@ class LocalDelivery:
     ) -> None:
         self._route = route
         self._known = route.known
-        self._deliveries = deliveries
-        self._queue = queue
+        self._count = LocalTally(deliveries, queue).count
         self._steps = steps
         self._clock = clock
         self._failed = failed
@@ -107,7 +101,8 @@ class LocalDelivery:
         if targets:
             self._enqueue(record, envelope, (targets, tuple(done)), puts, read)
             refs += 1
-        self._count(len(done), len(targets), start, envelope.arrived)
+        now = self._clock()
+        self._count(len(done), len(targets), now - start, now - envelope.arrived / 1000)
         return Writes(puts, [], refs)
 
     def _add(self, part: int, mail: Mail, read: Read) -> list[Put]:
@@ -164,16 +159,3 @@ class LocalDelivery:
         move = moves.enter(record.id, queued)
         moves.settle(move, lambda key: read(keys.QUEUE, key))
         puts += [(keys.QUEUE, key, value) for key, value in move.puts]
-
-    def _count(self, done: int, failed: int, start: float, arrived: int) -> None:
-        deliveries, queue = self._deliveries, self._queue
-        now = self._clock()
-        queue[events.ENQUEUED] += 1
-        if done:
-            deliveries[_DELIVERED] += done
-            queue[events.DELIVERED] += done
-            _DURATION.observe(deliveries, now - start)
-            _DELAY.observe(deliveries, max(now - arrived / 1000, 0), done)
-        if failed:
-            deliveries[_FAILED] += failed
-            queue[events.DEFERRED] += failed

@@ -1,0 +1,76 @@
+"""Counts what applying one record came to; see fastsmtp/delivery/tally.pyi.
+
+Nine cells change for each message. From Python each costs a read and a write through
+a memoryview, 1.1 µs together; here they are plain additions.
+"""
+
+from fastsmtp.delivery import counts
+from fastsmtp.queue import counts as events
+
+cdef enum:
+    EDGES = 32  # more than any histogram here has
+
+
+cdef struct Hist:
+    Py_ssize_t first
+    int size
+    double scale
+    double[EDGES] edges
+
+
+cdef int fill(Hist *to, object histogram) except -1:
+    cdef int n = len(histogram.edges)
+    if n > EDGES:
+        raise ValueError("a histogram with more edges than there is room for")
+    to.first = histogram.first
+    to.size = n
+    to.scale = 1 / <double>histogram.scale
+    for i in range(n):
+        to.edges[i] = histogram.edges[i]
+    return 0
+
+
+cdef inline void observe(
+    long long[::1] cells, const Hist *to, double value, int times
+) noexcept nogil:
+    cdef int i = 0
+    while i < to.size and to.edges[i] < value:
+        i += 1
+    cells[to.first + i] += times
+    cells[to.first + to.size + 1] += <long long>(value * to.scale + 0.5) * times
+
+
+cdef class LocalTally:
+    cdef long long[::1] _deliveries
+    cdef long long[::1] _queue
+    cdef Hist _duration
+    cdef Hist _delay
+    cdef Py_ssize_t _sent
+    cdef Py_ssize_t _failed
+    cdef Py_ssize_t _enqueued
+    cdef Py_ssize_t _delivered
+    cdef Py_ssize_t _deferred
+
+    def __init__(self, deliveries, queue):
+        if len(deliveries) < counts.CELLS or len(queue) < events.CELLS:
+            raise ValueError("too few cells")
+        self._deliveries = deliveries
+        self._queue = queue
+        fill(&self._duration, counts.duration("local", "delivered"))
+        fill(&self._delay, counts.delay("local", "delivered"))
+        self._sent = counts.ATTEMPTS.place("local", "delivered")
+        self._failed = counts.ATTEMPTS.place("local", "temp_fail")
+        self._enqueued = events.ENQUEUED
+        self._delivered = events.DELIVERED
+        self._deferred = events.DEFERRED
+
+    def count(self, int done, int failed, double seconds, double delay):
+        self._queue[self._enqueued] += 1
+        if done:
+            self._deliveries[self._sent] += done
+            self._queue[self._delivered] += done
+            observe(self._deliveries, &self._duration, seconds, 1)
+            observe(self._deliveries, &self._delay, delay if delay > 0 else 0, done)
+        if failed:
+            self._deliveries[self._failed] += failed
+            self._queue[self._deferred] += failed

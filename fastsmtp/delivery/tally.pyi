@@ -1,0 +1,11 @@
+"""What applying one record came to, added to the cells of its process."""
+
+class LocalTally:
+    """Holds on to the cells of `delivery.counts` and of `queue.counts`.
+
+    Raises `ValueError` when there are too few of them."""
+
+    def __init__(self, deliveries: memoryview[int], queue: memoryview[int]) -> None: ...
+    def count(self, done: int, failed: int, seconds: float, delay: float) -> None:
+        """One message: recipients reached, recipients deferred, how long it took and
+        how long after its arrival, in seconds (a clock set back counts as 0)."""

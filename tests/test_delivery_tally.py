@@ -1,0 +1,52 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastsmtp.cells import fresh
+from fastsmtp.delivery import counts
+from fastsmtp.delivery.tally import LocalTally
+from fastsmtp.queue import counts as events
+
+_seconds = st.floats(0, 10**6) | st.sampled_from([*counts.DELAYS, 0.0001, 0.005])
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 1000), st.integers(0, 1000), _seconds, _seconds),
+        max_size=5,
+    )
+)
+def test_it_counts_as_histograms_do(
+    messages: list[tuple[int, int, float, float]],
+) -> None:
+    deliveries, queue = fresh(counts.CELLS), fresh(events.CELLS)
+    tally = LocalTally(deliveries, queue)
+    wanted, sums = fresh(counts.CELLS), fresh(events.CELLS)
+    for done, failed, seconds, delay in messages:
+        tally.count(done, failed, seconds, delay)
+        sums[events.ENQUEUED] += 1
+        sums[events.DELIVERED] += done
+        sums[events.DEFERRED] += failed
+        wanted[counts.ATTEMPTS.place("local", "delivered")] += done
+        wanted[counts.ATTEMPTS.place("local", "temp_fail")] += failed
+        if done:
+            counts.duration("local", "delivered").observe(wanted, seconds)
+            counts.delay("local", "delivered").observe(wanted, delay, done)
+    assert queue == sums
+    for place, (got, want) in enumerate(zip(deliveries, wanted, strict=True)):
+        assert abs(got - want) <= 5000, place  # sums are rounded, not cut off
+
+
+def test_a_clock_set_back_is_no_delay() -> None:
+    deliveries = fresh(counts.CELLS)
+    LocalTally(deliveries, fresh(events.CELLS)).count(1, 0, 0.0, -5.0)
+    delay = counts.delay("local", "delivered")
+    assert deliveries[delay.first] == 1
+    assert deliveries[delay.first + delay.size - 1] == 0
+
+
+def test_cells_must_be_enough() -> None:
+    with pytest.raises(ValueError, match="cells"):
+        LocalTally(fresh(counts.CELLS - 1), fresh(events.CELLS))
+    with pytest.raises(ValueError, match="cells"):
+        LocalTally(fresh(counts.CELLS), fresh(0))
