@@ -1,5 +1,6 @@
 """The verbs that work on a store, each as one would type it, without a server."""
 
+import asyncio
 import io
 import json
 import sys
@@ -10,13 +11,15 @@ import pytest
 
 from fastsmtp.auth.accounts import decode_account
 from fastsmtp.auth.passwords import verify_password
-from fastsmtp.cli import main
+from fastsmtp.cli import access, main
 from fastsmtp.cli.letter import Letter
 from fastsmtp.cli.mbox import read
 from fastsmtp.config import load
 from fastsmtp.mailbox.values import Flag
+from fastsmtp.queue.message import Envelope, Recipient, encode_envelope, queue_id
 from fastsmtp.store import keys
-from fastsmtp.store.lmdb import LmdbStore
+from fastsmtp.store.base import Kind
+from fastsmtp.store.lmdb import LmdbStore, lock
 
 ALICE = "alice@example.test"
 Output = pytest.CaptureFixture[str]
@@ -308,6 +311,53 @@ def test_batches(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [[10, 10, 10], [10], [95], [200], [50, 50], [1]]
 
 
+def undeliverable(file: Path) -> str:
+    """Mail for somebody who is gone; gives its queue id."""
+    config = load(file, {})
+    envelope = Envelope(
+        "s@far.test",
+        (Recipient("Ghost@example.test"),),
+        1_795_493_520_000,
+        client="::1",
+    )
+
+    async def send() -> int:
+        with lock(config.data):
+            async with access.keeping(config) as store:
+                id = await store.append(Kind.MAIL, encode_envelope(envelope), b"x\r\n")
+                await store.applied(id)
+                return id
+
+    return queue_id(asyncio.run(send()))
+
+
+def test_the_queue(file: Path, capsys: Output) -> None:
+    id = undeliverable(file)
+    (row,) = rows(file, capsys, "queue", "list")
+    assert row["id"] == id
+    assert (row["state"], row["sender"]) == ("deferred", "<s@far.test>")
+    assert (row["waiting"], row["octets"], row["attempts"]) == (1, 3, 1)
+    assert row["arrived"] == "2026-11-24T04:12:00Z"
+    assert "no such user" in str(row["error"])
+    for words, count in (
+        (["--sender", "@far.test"], 1),
+        (["--sender", "@other.test"], 0),
+        (["--recipient", "ghost@example.test"], 1),
+        (["--state", "hold"], 0),
+        (["--older", "10000 d"], 0),
+    ):
+        assert len(rows(file, capsys, "queue", "list", *words)) == count
+    assert do(file, "queue", "list") == 0
+    assert id in capsys.readouterr().out
+    assert do(file, "queue", "show", id.lower()) == 0
+    text = capsys.readouterr().out
+    assert f"id:       {id}\n" in text
+    assert "to:       Ghost@example.test: waiting\n          1 attempts, next " in text
+    (found,) = rows(file, capsys, "queue", "show", id)
+    assert found["client"] == "::1"
+    assert do(file, "verify") == 0
+
+
 def test_an_empty_queue(file: Path, capsys: Output) -> None:
     add(file, ALICE)
     capsys.readouterr()
@@ -360,3 +410,25 @@ def test_verify_names_what_is_damaged(file: Path, capsys: Output) -> None:
 def test_verify_without_a_store(file: Path, capsys: Output) -> None:
     assert do(file, "verify") == 1
     assert "holds no store" in capsys.readouterr().err
+
+
+def test_check_knows_the_accounts(file: Path, capsys: Output) -> None:
+    text = file.read_text()
+    file.write_text(
+        f'{text}catch_all = "bob@example.test"\n'
+        'aliases = { a = ["alice+x@example.test", "b@example.test"],'
+        ' b = "gone@example.test" }\n'
+    )
+    assert do(file, "check") == 0
+    assert capsys.readouterr().out.endswith(": ok\n")
+    add(file, ALICE)
+    found = [row["key"] for row in rows(file, capsys, "check")]
+    assert found == [
+        'domains."example.test".catch_all',
+        'domains."example.test".aliases.b[0]',
+    ]
+    file.write_text(text)
+    (row,) = rows(file, capsys, "check")
+    assert str(row["text"]).endswith("is read by nobody")
+    add(file, "postmaster@example.test")
+    assert rows(file, capsys, "check") == []

@@ -90,7 +90,7 @@ async def operations(config: Config) -> AsyncIterator[Remote | Local]:
             await remote.close()
         return
     with as_owner(config.data), lock(config.data):
-        async with _keeping(config) as store:
+        async with keeping(config) as store:
             yield Local(Operations(store, config.domains, store.backup).table())
 
 
@@ -103,7 +103,7 @@ def _demand_data(config: Config) -> None:
 
 
 @asynccontextmanager
-async def _keeping(config: Config) -> AsyncIterator[LmdbStore]:
+async def keeping(config: Config) -> AsyncIterator[LmdbStore]:
     """The store with its keeper; the caller has the lock. What an earlier process
     accepted and did not apply is applied now."""
     epoch = next_epoch(config.data, config.store)

@@ -2,10 +2,16 @@
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
+from typing import Final
 
 from fastsmtp.cli import MISUSED, OK
 from fastsmtp.cli.terminal import config_argument, json_argument
+from fastsmtp.config import Config
+
+ALL: Final = 1 << 30
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +33,9 @@ def run(args: argparse.Namespace) -> int:
         return OK
     path = config.find(args.config)
     found, problems = config.check(path)
+    known = None if found is None else _known(found)
+    if known is not None:
+        found, problems = config.check(path, known=known)
     for problem in problems:
         if args.json:
             print(json.dumps(problem.to_dict(), ensure_ascii=False))
@@ -36,6 +45,27 @@ def run(args: argparse.Namespace) -> int:
     if not args.json:
         print(f"{path}: {_summary(errors, len(problems) - errors)}")
     return OK if found is not None else MISUSED
+
+
+def _known(config: Config) -> Callable[[str], bool] | None:
+    """Which accounts there are, if there is a store that we may look into."""
+    from fastsmtp.cli.access import as_owner
+    from fastsmtp.errors import FormatTooNew, StoreUnavailable
+    from fastsmtp.store import keys
+    from fastsmtp.store.lmdb import LmdbStore
+
+    if not os.access(config.data / "index" / "data.mdb", os.R_OK | os.W_OK):
+        return None
+    try:
+        with as_owner(config.data):
+            store = LmdbStore.read(config.data, config.store)
+    except (FormatTooNew, StoreUnavailable):
+        return None
+    try:
+        every = store.index.scan(keys.DIRECTORY, b"a", keys.after(b"a"), ALL, False)
+    finally:
+        store.index.close()
+    return frozenset(key[1:].decode() for key, _ in every).__contains__
 
 
 def _summary(errors: int, warnings: int) -> str:

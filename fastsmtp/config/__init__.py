@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from fastsmtp.config.meaning import examine
+from fastsmtp.config.meaning import Known, examine
 from fastsmtp.config.model import (
     Config,
     LogOptions,
@@ -61,16 +61,20 @@ def find(named: str | None) -> Path:
 
 
 def check(
-    path: str | Path, environ: Mapping[str, str] | None = None
+    path: str | Path,
+    environ: Mapping[str, str] | None = None,
+    known: Known | None = None,
 ) -> tuple[Config | None, list[Problem]]:
-    """The configuration, or None when it cannot be used, and every finding."""
+    """The configuration, or None when it cannot be used, and every finding.
+
+    known  whether an account has this address; None where nobody can say"""
     try:
         source = read_source(Path(path), os.environ if environ is None else environ)
     except ConfigErrors as errors:
         return None, errors.problems
     reader = Reader(source)
     config = reader.config()
-    problems = reader.problems + examine(config, source)
+    problems = reader.problems + examine(config, source, known)
     problems.sort(key=lambda problem: (problem.line == 0, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         return None, problems

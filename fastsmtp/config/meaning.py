@@ -17,11 +17,17 @@ SOCKET_PATH: Final = 107  # octets in sun_path without its NUL (unix(7))
 SOCKET_NAME: Final = len("/control.sock")
 
 Check = Callable[[Config, Source], Iterator[Problem]]
+Known = Callable[[str], bool]
+"""Whether an account has this address; given in lower case."""
 
 
-def examine(config: Config, source: Source) -> list[Problem]:
-    """Every finding, in the order of the checks below."""
-    return [problem for check in CHECKS for problem in check(config, source)]
+def examine(config: Config, source: Source, known: Known | None) -> list[Problem]:
+    """Every finding; `known` is None where nobody can say which accounts there are."""
+    found = [problem for check in CHECKS for problem in check(config, source)]
+    found += postmaster(config, source, known)
+    if known is not None:
+        found += strangers(config, source, known)
+    return found
 
 
 def _problem(
@@ -187,19 +193,45 @@ def _loop(start: str, edges: dict[str, list[str]]) -> list[str]:
     return []
 
 
-def postmaster(config: Config, source: Source) -> Iterator[Problem]:
+def postmaster(
+    config: Config, source: Source, known: Known | None
+) -> Iterator[Problem]:
     """RFC 5321 4.5.1: mail to postmaster must reach somebody."""
+    unless = "" if known is not None else ", unless an account has that name"
     for domain, options in config.domains.items():
+        address = f"postmaster@{domain}"
         named = any(alias.lower() == "postmaster" for alias in options.aliases)
-        if not named and not options.catch_all:
-            yield _problem(
-                source,
-                ("domains", domain),
-                f"postmaster@{domain} is read by nobody, unless an account has"
-                " that name",
-                advice='add aliases = { postmaster = ["…"] }',
-                severity="warning",
-            )
+        if named or options.catch_all or (known is not None and known(address)):
+            continue
+        yield _problem(
+            source,
+            ("domains", domain),
+            f"{address} is read by nobody{unless}",
+            advice='add aliases = { postmaster = ["…"] }',
+            severity="warning",
+        )
+
+
+def strangers(config: Config, source: Source, known: Known) -> Iterator[Problem]:
+    """Aliases and catch-alls that lead to nobody."""
+    names = {
+        f"{alias}@{domain}".lower()
+        for domain, options in config.domains.items()
+        for alias in options.aliases
+    }
+    for path, address in _targets(config):
+        local, _, domain = address.lower().rpartition("@")
+        plain = f"{local.partition('+')[0]}@{domain}"
+        if domain not in config.domains or plain in names or known(plain):
+            continue
+        yield _problem(
+            source,
+            path,
+            "has no account and is no alias: nobody gets this mail",
+            f'"{address}"',
+            advice=f"`fastsmtp user add {address}` makes the account",
+            severity="warning",
+        )
 
 
 def processes(config: Config, source: Source) -> Iterator[Problem]:
@@ -234,7 +266,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     targets,
     aliases_twice,
     loops,
-    postmaster,
     processes,
     memory,
 )
