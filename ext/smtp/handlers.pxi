@@ -226,9 +226,12 @@ cdef int read_tables() except -1:
         (VERB_STARTTLS, "STARTTLS"), (VERB_AUTH, "AUTH"),
     ):
         row_of[<int> verb] = ROW_VERBS.index(name)
-    for n, edge in enumerate(counts.DURATION_EDGES):
-        duration_edges[n] = edge
-    assert len(ROWS) <= ROW_MAX and len(counts.DURATION_EDGES) == DURATIONS
+    read_edges(&durations, counts.duration("HELO", "2"))
+    read_edges(&receives, counts.RECEIVE)
+    read_edges(&accepts, counts.ACCEPT)
+    read_edges(&sizes, counts.SIZE)
+    read_edges(&crowds, counts.RECIPIENTS)
+    assert len(ROWS) <= ROW_MAX
     assert [int(s) for s in State] == list(range(STATES))
     return 0
 

@@ -482,7 +482,8 @@ cdef class Session:
             said = SAID_OTHER if said == OTHER else SAID_EOD
         place = said * 4 + code // 100 - 2
         self.service.cells[COMMAND_CELLS + place] += 1
-        self._observe(DURATION_CELLS + place * DURATION_WIDTH)
+        place = durations.first + place * DURATION_WIDTH
+        self._time(&durations, place, self.began)
         self.said += PyBytes_GET_SIZE(reply)
         if self.out is None:
             self.out = reply
@@ -497,16 +498,6 @@ cdef class Session:
         self.out = None
         self.said = 0
         return b"".join(out) if type(out) is list else out
-
-    cdef int _observe(self, int first) except -1:
-        """How long since the command arrived, in its histogram (sum: microseconds)."""
-        cdef double seconds = <double> self.service.clock() - self.began
-        cdef int n = 0
-        while n < DURATIONS and seconds > duration_edges[n]:
-            n += 1
-        self.service.cells[first + n] += 1
-        self.service.cells[first + DURATIONS + 1] += <long long> (seconds * 1e6)
-        return 0
 
     # -- the message
 
@@ -524,9 +515,10 @@ cdef class Session:
         """Durable: this reply passes responsibility to us (RFC 5321 4.2.5)."""
         self._say(b"250 2.0.0 Ok: queued as %b\r\n" % self.queue_id.encode(), 250)
         self._count_message(None)
-        self._time(counts.ACCEPT, self.opened)
-        counts.SIZE.observe(self.service.cells, self.size)
-        counts.RECIPIENTS.observe(self.service.cells, len(self.recipients))
+        cdef long long[::1] cells = self.service.cells
+        self._time(&accepts, accepts.first, self.opened)
+        observe(cells, &sizes, sizes.first, self.size)
+        observe(cells, &crowds, crowds.first, PyList_GET_SIZE(self.recipients))
         self.errors = self.idle = 0
         self.stream = None
         self._clear()
@@ -547,8 +539,9 @@ cdef class Session:
         self.service.cells[RESULT_CELLS + <int> RESULT[result]] += 1
         return 0
 
-    cdef int _time(self, histogram, double since) except -1:
-        histogram.observe(self.service.cells, self.service.clock() - since)
+    cdef int _time(self, const Edges *edges, int first, double since) except -1:
+        cdef double seconds = <double> self.service.clock() - since
+        observe(self.service.cells, edges, first, seconds)
         return 0
 
     # -- the end

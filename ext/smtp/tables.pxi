@@ -14,7 +14,7 @@ cdef enum:
     SAID_MAX = 16384  # octets of replies collected before input is held
     FIRST_ROOM = 8192  # octets of a body's first buffer
     CROWDED_ROOM = 16384  # what a body may keep in memory when memory is short
-    DURATIONS = 6  # edges
+    EDGES_MAX = 24
 
 ctypedef const unsigned char *Octets
 
@@ -37,9 +37,15 @@ cdef struct Row:
 
 cdef Row rows[ROW_MAX]
 cdef int row_of[VERBS]
-cdef double duration_edges[DURATIONS]
+
+cdef struct Edges:  # of a histogram, as cells.Histogram has them
+    int first
+    int count
+    double each[EDGES_MAX]
+    double scale
+
+cdef Edges durations, receives, accepts, sizes, crowds
 cdef int COMMAND_CELLS = counts.COMMANDS.first
-cdef int DURATION_CELLS = counts.DURATIONS.first
 cdef int DURATION_WIDTH = counts.DURATIONS.width
 cdef int REJECT_CELLS = counts.REJECTS.first
 cdef int RESULT_CELLS = counts.MESSAGES.first
@@ -53,3 +59,25 @@ cdef tuple STAGES_BY_NUMBER = counts.STAGES
 cdef bytes OK = replies.OK
 cdef bytes SENDER_OK = replies.SENDER_OK
 cdef bytes RECIPIENT_OK = replies.RECIPIENT_OK
+
+
+cdef int read_edges(Edges *edges, histogram) except -1:
+    cdef int n
+    assert len(histogram.edges) <= EDGES_MAX
+    edges.first = histogram.first
+    edges.count = len(histogram.edges)
+    edges.scale = histogram.scale
+    for n in range(edges.count):
+        edges.each[n] = histogram.edges[n]
+    return 0
+
+
+cdef inline void observe(
+    long long[::1] cells, const Edges *edges, int first, double value
+) noexcept:
+    """What cells.Histogram.observe does; `first` is its place."""
+    cdef int n = 0
+    while n < edges.count and value > edges.each[n]:
+        n += 1
+    cells[first + n] += 1
+    cells[first + edges.count + 1] += <long long> (value / edges.scale)

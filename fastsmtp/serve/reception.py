@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, cast
 
 from fastsmtp.errors import Refused
+from fastsmtp.net.clock import Clock
 from fastsmtp.policy.recipients import Foreign, Unknown, Verdict
 from fastsmtp.queue import intake
 from fastsmtp.queue.message import Envelope, Recipient, encode_envelope, queue_id
@@ -28,6 +29,8 @@ UNKNOWN: Final = Refused(
     550, "5.1.1", "No such user here", "unknown_recipient", "no account"
 )
 RELAY: Final = Refused(550, "5.7.1", "Relay access denied", "relay", "foreign domain")
+REMEMBER: Final = 1.0  # seconds, by a clock that ticks once a second
+FOUND_MOST: Final = 20_000  # addresses remembered
 _QUIET: Final = frozenset({"syntax", "sequence"})  # refusals that are only counted
 
 
@@ -42,9 +45,21 @@ class Reception:
     """`smtp.door.Door` over a store and a policy; one for all sessions.
 
     resolve   `policy.recipients.Recipients.resolve`; may be replaced at a reload
+
+    Addresses that were found are remembered for about a second, because mail comes in
+    bursts for the same people; what was not found is asked for each time, so that a
+    new account receives at once.
     """
 
-    __slots__ = ("_hostname", "_report", "_store", "resolve")
+    __slots__ = (
+        "_clock",
+        "_found",
+        "_found_at",
+        "_hostname",
+        "_report",
+        "_store",
+        "resolve",
+    )
 
     def __init__(
         self,
@@ -52,11 +67,15 @@ class Reception:
         store: Store,
         resolve: Callable[[str], Verdict],
         report: Report,
+        clock: Clock,
     ) -> None:
         self._hostname = hostname
         self._store = store
         self.resolve = resolve
         self._report = report
+        self._clock = clock
+        self._found: set[str] = set()
+        self._found_at = clock.now
 
     def hello(self, session: Session) -> Answer:
         guest = cast("Guest", session.peer)
@@ -73,12 +92,19 @@ class Reception:
         return None
 
     def recipient(self, session: Session, address: str) -> Answer:
+        if self._clock.now - self._found_at >= REMEMBER:
+            self._found.clear()
+            self._found_at = self._clock.now
+        elif address in self._found:
+            return None
         verdict = self.resolve(address)
         if isinstance(verdict, Unknown):
             refused = UNKNOWN
         elif isinstance(verdict, Foreign):
             refused = RELAY
         else:
+            if len(self._found) < FOUND_MOST:
+                self._found.add(address)
             return None
         guest = cast("Guest", session.peer)
         self._report.recipient_refused(guest.who, session.queue_id, address, refused)

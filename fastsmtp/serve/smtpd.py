@@ -211,7 +211,7 @@ class Smtpd:
         self.options = options = terms.options
         self.report = report
         self.clock = Clock() if clock is None else clock
-        self.reception = Reception(terms.hostname, store, resolve, report)
+        self.reception = Reception(terms.hostname, store, resolve, report, self.clock)
         self.service = Service(
             options,
             terms.hostname,
