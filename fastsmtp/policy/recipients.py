@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastsmtp.policy.options import DomainOptions
+from fastsmtp.wire.address import split_tag, unquoted
 
 Known = Callable[[str], bool]
 """True when an account has this address; it is given in lower case."""
@@ -59,16 +60,8 @@ def split(address: str) -> tuple[str, str]:
     if not at:
         local, domain = domain, ""
     if len(local) >= 2 and local[0] == local[-1] == '"':
-        local = _unquoted(local[1:-1])
+        local = unquoted(local)
     return local.lower(), domain.lower()
-
-
-def _unquoted(text: str) -> str:
-    """RFC 5321 4.1.2: a backslash in a quoted string stands for the next character."""
-    if "\\" not in text:
-        return text
-    letters = iter(text)
-    return "".join(next(letters, "") if c == "\\" else c for c in letters)
 
 
 class Recipients:
@@ -125,8 +118,8 @@ class Recipients:
         """The accounts behind one name, duplicates included."""
         catch_all, aliases = self._domains[domain]
         names = [local]
-        base, tagged, _ = local.partition(self._separator or "\0")
-        if tagged and base:
+        base, _ = split_tag(local, self._separator)
+        if base != local:
             names.append(base)
         for name in names:
             if name in aliases:
