@@ -1,0 +1,251 @@
+"""What each role of a process builds, as context managers: entered in the order the
+objects open, left in the order they close.
+
+    storing     the store of this process life
+    people      who has mail here, as this process knows it
+    keeping     applies the logs, tries again what was deferred, answers the CLI
+    receiving   takes in mail on listening sockets
+    watching    /metrics, /healthz, /readyz
+
+`fastsmtp.server` puts them together for one process or for several.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fastsmtp import metrics
+from fastsmtp.auth.accounts import Directory
+from fastsmtp.config import Config
+from fastsmtp.delivery.alarm import LoopAlarm
+from fastsmtp.delivery.local import LocalDelivery
+from fastsmtp.delivery.local import reason as reason_of
+from fastsmtp.delivery.route import Route
+from fastsmtp.delivery.worker import Cells, Worker
+from fastsmtp.pages import Pages
+from fastsmtp.policy.recipients import Recipients
+from fastsmtp.pulse import Pulse
+from fastsmtp.queue import listing
+from fastsmtp.queue.message import State, queue_id
+from fastsmtp.queue.schedule import Schedule, recover
+from fastsmtp.report import Report
+from fastsmtp.scrape import CONTENT_TYPE, Scrape
+from fastsmtp.serve.control import ControlServer
+from fastsmtp.serve.http import HttpServer
+from fastsmtp.serve.http import watching as routes
+from fastsmtp.serve.operations import Operations
+from fastsmtp.serve.smtpd import Smtpd, Terms
+from fastsmtp.store import keys
+from fastsmtp.store.lmdb import LmdbStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What a process has whatever its roles.
+
+    slot   its place in `pages`
+    cells  its page: one block for each package that counts, see `metrics`
+    """
+
+    config: Config
+    epoch: int
+    slot: int
+    report: Report
+    pages: Pages
+    cells: memoryview[int]
+
+
+@asynccontextmanager
+async def living(
+    config: Config, role: str, slot: int, epoch: int, pages: Pages
+) -> AsyncIterator[Process]:
+    """Claim the page, beat the pulse, write the log out at the end."""
+    name = role if role in ("all", "supervise") else f"{role}-{slot}"
+    report = Report(level=config.log.level, process=name)
+    cells = pages.claim(slot, role, epoch)
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, context: report.fault(
+            context.get("message", ""), context.get("exception") or RuntimeError()
+        )
+    )
+    pulse = Pulse(metrics.PULSE.of(cells), role)
+    try:
+        yield Process(config, epoch, slot, report, pages, cells)
+    finally:
+        pulse.stop()
+        report.flush(patience=1.0)
+
+
+@asynccontextmanager
+async def storing(
+    process: Process, series: int, *, shared: bool
+) -> AsyncIterator[LmdbStore]:
+    """shared: other processes of this server use the store as well."""
+    config, report = process.config, process.report
+    store = await LmdbStore.open(
+        config.data,
+        config.run if shared else None,
+        config.store,
+        epoch=process.epoch,
+        series=series,
+        cells=metrics.STORE.of(process.cells),
+    )
+    if store.keeper is not None:
+        store.keeper.on_aside = lambda record, error: report.store_trouble(
+            f"record {queue_id(record.id)} was set aside", reason_of(error)
+        )
+        store.keeper.on_damaged = lambda where, why: report.store_trouble(where, why)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+class People:
+    """Accounts and how addresses resolve to them; cached until a change of accounts."""
+
+    def __init__(self, config: Config, store: LmdbStore) -> None:
+        self.directory = Directory(
+            lambda name: store.peek(keys.DIRECTORY, keys.account(name))
+        )
+        self.recipients = Recipients(
+            config.domains, lambda name: self.directory.lookup(name) is not None
+        )
+        self.route = Route(self.recipients.resolve, self.directory.lookup)
+        store.watch(keys.DIRECTORY, self.changed)
+
+    def changed(self) -> None:
+        self.directory.changed()
+        self.route.changed()
+
+
+@asynccontextmanager
+async def running(
+    work: Coroutine[Any, Any, None], failed: Callable[[BaseException], None]
+) -> AsyncIterator[None]:
+    """Run `work` beside what is inside; `failed` is told if it ends by itself."""
+    task = asyncio.ensure_future(work)
+
+    def ended(task: asyncio.Future[None]) -> None:
+        if not task.cancelled():
+            failed(task.exception() or RuntimeError("it returned"))
+
+    task.add_done_callback(ended)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+
+
+@asynccontextmanager
+async def keeping(
+    process: Process,
+    store: LmdbStore,
+    people: People,
+    broken: Callable[[str, BaseException], None],
+) -> AsyncIterator[None]:
+    """broken: told when a part of the keeper ended by itself; it cannot go on."""
+    config, report = process.config, process.report
+    loop = asyncio.get_running_loop()
+    cells = Cells(metrics.DELIVERY.of(process.cells), metrics.QUEUE.of(process.cells))
+
+    def deferred(id: int, address: str, error: Exception) -> None:
+        due = time.time() + config.delivery.first_retry
+        report.delivery_deferred(queue_id(id), address, reason_of(error), 1, due)
+
+    def deferred_in_thread(id: int, address: str, error: Exception) -> None:
+        loop.call_soon_threadsafe(deferred, id, address, error)
+
+    apply = LocalDelivery(
+        people.route,
+        cells.deliveries,
+        cells.queue,
+        steps=config.delivery.steps,
+        failed=deferred_in_thread,
+    )
+    schedule = Schedule(
+        store, process.epoch, now_ms, LoopAlarm(), config.delivery.claim
+    )
+    worker = Worker(store, schedule, people.route, config.delivery, cells, deferred)
+    operations = Operations(store, config.domains, store.backup, people.changed)
+    control = ControlServer(config.run, operations.table(), report.fault)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            running(store.follow(apply), lambda e: broken("following the logs", e))
+        )
+        await recover(store, (process.epoch,))
+        stack.callback(schedule.close)
+        await stack.enter_async_context(
+            running(worker.run(), lambda e: broken("delivering the queue", e))
+        )
+        await control.start()
+        stack.push_async_callback(control.close)
+        yield
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@asynccontextmanager
+async def receiving(
+    process: Process,
+    store: LmdbStore,
+    people: People,
+    sockets: Sequence[socket.socket],
+) -> AsyncIterator[Smtpd]:
+    """Take in mail on `sockets`, which stay open when this is left."""
+    config = process.config
+    terms = Terms(config.hostname, config.smtp, metrics.SMTP.of(process.cells))
+    smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
+    await smtpd.open(sockets)
+    try:
+        yield smtpd
+    finally:
+        smtpd.close()
+
+
+@asynccontextmanager
+async def watching(
+    process: Process,
+    sockets: Sequence[socket.socket],
+    store: LmdbStore,
+    ready: Callable[[], str | None],
+) -> AsyncIterator[None]:
+    """Serve metrics and health. `ready` gives the reason why mail is not taken."""
+    config = process.config
+
+    def depth() -> dict[State, listing.Depth]:
+        return at_once(listing.gauges(store, now_ms()))
+
+    paths = {"data": config.data, "run": config.run}
+    scrape = Scrape(process.pages, paths, depth)
+    server = HttpServer(routes(lambda: (scrape.text(), CONTENT_TYPE), ready))
+    for sock in sockets:
+        await server.listen(sock)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def at_once(reading: Coroutine[Any, Any, T]) -> T:
+    """The result of reads of a local store, which never suspend (see `store.base`)."""
+    try:
+        reading.send(None)
+    except StopIteration as done:
+        value: T = done.value
+        return value
+    reading.close()
+    raise RuntimeError("a read of a local store suspended")
