@@ -14,7 +14,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 import httptools
 
@@ -104,8 +104,7 @@ class Connection(asyncio.Protocol):
         self._body = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
         self._timer = self._loop.call_later(REQUEST_TIMEOUT, self.close)
         self._server.connections.add(self)
         if len(self._server.connections) > MAX_CONNECTIONS:
