@@ -33,7 +33,7 @@ from fastsmtp.pages import Pages
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import listing
-from fastsmtp.queue.message import State, queue_id
+from fastsmtp.queue.message import queue_id
 from fastsmtp.queue.schedule import Schedule, recover
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
@@ -226,8 +226,9 @@ async def watching(
     """Serve metrics and health. `ready` gives the reason why mail is not taken."""
     config = process.config
 
-    def depth() -> dict[State, listing.Depth]:
-        return at_once(listing.gauges(store, now_ms()))
+    def depth() -> dict[str, listing.Depth]:
+        depths = at_once(listing.gauges(store, now_ms()))
+        return {state.value: depth for state, depth in depths.items()}
 
     paths = {"data": config.data, "run": config.run}
     scrape = Scrape(process.pages, paths, depth)

@@ -20,6 +20,7 @@ from fastsmtp.config import Config
 from fastsmtp.ending import Ending
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.net.listener import bind
+from fastsmtp.owner import as_owner
 from fastsmtp.pages import Pages
 from fastsmtp.pulse import RESTARTS
 from fastsmtp.roles import Process
@@ -40,12 +41,13 @@ def serve(config: Config) -> int:
     another server has the data directory or the disk fails, `FormatTooNew`.
     """
     with ExitStack() as stack:
-        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = stack.enter_context(claim(config.data))
         one = config.processes.mode == "one"
         doors = Doors(config, 1 if one else config.processes.receivers)
         stack.callback(doors.close)
+        stack.enter_context(as_owner(config.data))
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        held = stack.enter_context(claim(config.data))
         run = serve_one(config, doors) if one else supervise(config, doors, held)
         return uvloop.run(run)
 

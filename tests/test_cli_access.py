@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastsmtp.cli import Failure, main
-from fastsmtp.cli.access import as_owner, operations
+from fastsmtp.cli.access import operations
 from fastsmtp.config import load
+from fastsmtp.owner import as_owner
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as others")
 

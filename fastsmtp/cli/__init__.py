@@ -21,6 +21,7 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 VERBS: Final = {
     "quickstart": "write a configuration, make the data folder and accounts",
+    "serve": "run the server until SIGTERM or Ctrl-C",
     "check": "find every mistake in a configuration",
     "user": "add, list and remove accounts, set passwords",
     "mail": "list, show, export and import the messages of an account",

@@ -9,10 +9,8 @@ directory, so that no file in it ever belongs to root.
 import asyncio
 import concurrent.futures.thread  # noqa: F401  as the owner it may be out of reach
 import contextlib
-import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.cells import fresh
@@ -22,6 +20,7 @@ from fastsmtp.config import Config
 from fastsmtp.delivery import counts as deliveries
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.route import Route
+from fastsmtp.owner import as_owner
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue import counts as events
 from fastsmtp.serve.control import SOCKET
@@ -29,32 +28,6 @@ from fastsmtp.serve.operations import Operations
 from fastsmtp.store import counts as cells
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore, lock, next_epoch
-
-
-@contextmanager
-def as_owner(data: Path) -> Iterator[None]:
-    """Root acts as the owner of the data directory meanwhile; others as themselves."""
-    user, group = os.geteuid(), os.getegid()
-    owner = _owner(data)
-    if user != 0 or owner is None or owner[0] == 0:
-        yield
-        return
-    os.setegid(owner[1])
-    os.seteuid(owner[0])
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        os.setegid(group)
-
-
-def _owner(data: Path) -> tuple[int, int] | None:
-    """(user, group) of the directory, or None when it is not there."""
-    try:
-        status = data.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_uid, status.st_gid
 
 
 @asynccontextmanager

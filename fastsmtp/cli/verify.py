@@ -54,7 +54,7 @@ def _line(finding: dict[str, Any]) -> str:
 
 
 def _findings(config: Config, data: Path) -> Iterator[dict[str, Any]]:
-    from fastsmtp.cli.access import as_owner
+    from fastsmtp.owner import as_owner
     from fastsmtp.queue.message import queue_id
     from fastsmtp.store.lmdb.verify import verify
 

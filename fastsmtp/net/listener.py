@@ -24,6 +24,10 @@ def split_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+class CannotListen(OSError):
+    """An address that cannot be listened on; the text names it and says why."""
+
+
 def bind(
     address: str, *, backlog: int = BACKLOG, share: bool = False
 ) -> list[socket.socket]:
@@ -31,7 +35,7 @@ def bind(
 
     share   SO_REUSEPORT: several sockets on one port, the kernel spreads connections
 
-    Raises `OSError`, its text naming the address and what to do about it.
+    Raises `CannotListen`.
     """
     host, port = split_address(address)
     bound: list[socket.socket] = []
@@ -52,7 +56,7 @@ def bind(
     except OSError as error:
         for sock in bound:
             sock.close()
-        raise OSError(
+        raise CannotListen(
             error.errno, f"cannot listen on {address}: {_why(error)}"
         ) from error
     return bound
