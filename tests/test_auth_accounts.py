@@ -75,3 +75,18 @@ def test_its_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert directory.lookup(spelling) == ALICE
         assert directory.lookup(spelling) == ALICE
     assert len(finder.asked) == 8
+
+
+def test_a_change_while_it_reads_is_not_missed() -> None:
+    finder = Finder()
+
+    def find(address: str) -> bytes | None:
+        data = finder(address)
+        if len(finder.asked) == 1:  # removed right behind the read, on another thread
+            finder.stored.clear()
+            directory.changed()
+        return data
+
+    directory = Directory(find)
+    assert directory.lookup("alice@example.test") == ALICE
+    assert directory.lookup("alice@example.test") is None

@@ -64,21 +64,21 @@ class Directory:
     def __init__(self, find: Callable[[str], bytes | None]) -> None:
         self._find = find
         self._known: dict[str, Account] = {}
-        self._get = self._known.get
 
     def lookup(self, address: str) -> Account | None:
         """The account that has this address, in any case; `Damaged` if unreadable."""
-        return self._get(address) or self._ask(address)
+        return self._known.get(address) or self._ask(address)
 
     def _ask(self, address: str) -> Account | None:
+        known = self._known  # before reading: a change meanwhile leaves this one behind
         data = self._find(address.lower())
         if data is None:
             return None
-        if len(self._known) >= self.LIMIT:
-            self._known.clear()
-        account = self._known[address] = decode_account(data)
+        if len(known) >= self.LIMIT:
+            known.clear()
+        account = known[address] = decode_account(data)
         return account
 
     def changed(self) -> None:
-        """Accounts were made, changed or removed: read again."""
-        self._known.clear()
+        """Accounts were made, changed or removed: read again. From any thread."""
+        self._known = {}

@@ -65,7 +65,6 @@ class LocalDelivery:
         failed: Callable[[int, str, Exception], None] | None = None,
     ) -> None:
         self._route = route
-        self._known = route.known
         self._count = LocalTally(deliveries, queue).count
         self._steps = steps
         self._clock = clock
@@ -80,11 +79,11 @@ class LocalDelivery:
         puts: list[Put] = []
         done: dict[int, None] = {}  # a set that keeps its order
         targets: list[Target] = []
-        mail = Mail(record.id, record.length, envelope.arrived)
+        mail, route = Mail(record.id, record.length, envelope.arrived), self._route
         for recipient in envelope.recipients:
             address = recipient.address
             try:
-                destinations = self._known(address) or self._route(address)
+                destinations = route(address)
             except Exception as error:
                 targets.append(self._defer(record.id, address, address, error))
                 continue

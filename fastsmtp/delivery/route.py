@@ -38,14 +38,13 @@ class Route:
         self._resolve = resolve
         self._lookup = lookup
         self._known: dict[str, tuple[Destination, ...]] = {}
-        self.known: Final = self._known.get
-        """What is remembered for an address, or None: the hot path asks here first."""
 
     def __call__(self, address: str) -> tuple[Destination, ...]:
         """Every account that is to get a copy, at least one. Raises `NoRoute`."""
-        return self.known(address) or self._find(address)
+        return self._known.get(address) or self._find(address)
 
     def _find(self, address: str) -> tuple[Destination, ...]:
+        known = self._known  # before asking: a change meanwhile leaves this one behind
         verdict = self._resolve(address)
         if isinstance(verdict, Unknown):
             raise NoRoute("no such user here")
@@ -57,11 +56,11 @@ class Route:
             if account is None:
                 raise NoRoute(f"the account {name} behind it is gone")
             found.append(Destination(account.id, name))
-        if len(self._known) >= self.LIMIT:
-            self._known.clear()
-        destinations = self._known[address] = tuple(found)
+        if len(known) >= self.LIMIT:
+            known.clear()
+        destinations = known[address] = tuple(found)
         return destinations
 
     def changed(self) -> None:
-        """Accounts or aliases have changed: ask again."""
-        self._known.clear()
+        """Accounts or aliases have changed: ask again. From any thread."""
+        self._known = {}
