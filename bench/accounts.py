@@ -1,14 +1,24 @@
-"""The accounts a measurement delivers to."""
+"""The accounts a measurement delivers to; nobody can log in to them."""
+
+import asyncio
 
 from bench.served import Served
+from fastsmtp import config
+from fastsmtp.cli.remote import ask
+from fastsmtp.cli.access import operations
+from fastsmtp.serve.operations import UserAdd
 
-PASSWORD = "not secret: loopback only\n"
+DOMAIN = "example.test"
 USERS = ["user", *(f"{n}user" for n in range(2, 11))]  # as smtp-source names them
 
 
 def create(server: Served, mailboxes: int = 0) -> None:
     """Makes user@ and 2user@ … 10user@, and user0001@ … up to `mailboxes`."""
     names = USERS + [f"user{n:04}" for n in range(1, mailboxes + 1)]
-    for name in names:
-        address = f"{name}@example.test"
-        server.command("user", "add", address, "--password-stdin", given=PASSWORD)
+    asyncio.run(_add(server, [f"{name}@{DOMAIN}" for name in names]))
+
+
+async def _add(server: Served, addresses: list[str]) -> None:
+    async with operations(config.load(server.configuration)) as caller:
+        for address in addresses:
+            await ask(caller, "user.add", UserAdd(address))

@@ -83,11 +83,13 @@ class Served:
         return self.process.pid
 
     def configure(self) -> None:
-        """Writes the configuration file."""
+        """Writes the configuration file and makes the data directory."""
+        data = self.data or self.home / "data"
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.home.mkdir(parents=True, exist_ok=True)
         self.configuration.write_text(
             CONFIGURATION.format(
-                data=self.data or self.home / "data",
+                data=data,
                 port=self.port,
                 metrics=self.metrics_port,
                 mode=self.mode,

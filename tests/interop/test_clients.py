@@ -59,7 +59,8 @@ def kept(server: Served, folder: Path) -> list[bytes]:
     until(lambda: pending(server.metrics) == 0, 10, "all mail in its mailbox")
     target = folder / "Maildir"
     shutil.rmtree(target, ignore_errors=True)
-    server.command("mail", "export", USER, str(target), "--format", "maildir")
+    target.mkdir()
+    server.command("mail", "export", USER, str(target))
     files = sorted(
         p for p in target.rglob("*") if p.is_file() and p.parent.name in MAILDIR
     )
