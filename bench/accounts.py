@@ -20,5 +20,6 @@ def create(server: Served, mailboxes: int = 0) -> None:
 
 async def _add(server: Served, addresses: list[str]) -> None:
     async with operations(config.load(server.configuration)) as caller:
-        for address in addresses:
-            await ask(caller, "user.add", UserAdd(address))
+        # Together: commits that wait are joined into one. No server runs yet.
+        adding = (ask(caller, "user.add", UserAdd(address)) for address in addresses)
+        await asyncio.gather(*adding)
