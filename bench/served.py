@@ -144,6 +144,7 @@ class Served:
         while not self.greets():
             ended = self.process.poll()
             if ended is not None or time.monotonic() - begun > seconds:
+                self.kill()
                 tail = self.log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"fastsmtp did not start ({ended}): {tail}")
             time.sleep(0.005)
@@ -160,7 +161,8 @@ class Served:
 
     def kill(self) -> None:
         """kill -9 of the whole process group."""
-        os.killpg(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         assert self.process
         self.process.wait()
 
