@@ -4,8 +4,8 @@ import asyncio
 
 from bench.served import Served
 from fastsmtp import config
-from fastsmtp.cli.remote import ask
 from fastsmtp.cli.access import operations
+from fastsmtp.cli.remote import ask
 from fastsmtp.serve.operations import UserAdd
 
 DOMAIN = "example.test"
