@@ -18,15 +18,19 @@ help:
 	@echo "make clean   remove what was built              make distclean  and .venv"
 
 run: $(DEMO)/fastsmtp.toml
+	@echo
 	@echo "Send the first mail, from another terminal in this folder:"
-	@echo "    python3 -c 'import smtplib; smtplib.SMTP(\"127.0.0.1\", 2525).sendmail(\"you@example.org\", \"alice@example.test\", \"Subject: hello\r\n\r\nThe first mail.\r\n\")'"
+	@echo '    python3 -c '"'"'import smtplib; smtplib.SMTP("127.0.0.1", 2525).sendmail("you@example.org", "alice@example.test", "Subject: hello\n\nThe first mail.\n")'"'"
 	@echo "Read it:"
 	@echo "    $(V)/fastsmtp mail list -c $(DEMO)/fastsmtp.toml alice@example.test"
-	@echo "Watch: http://127.0.0.1:9925/metrics and /healthz. Stop: Ctrl-C."
+	@echo "    $(V)/fastsmtp mail show -c $(DEMO)/fastsmtp.toml alice@example.test 1"
+	@echo "Watch: http://127.0.0.1:9925/metrics and /readyz. Stop: Ctrl-C."
+	@echo
 	@exec $(V)/fastsmtp serve -c $(DEMO)/fastsmtp.toml
 
 $(DEMO)/fastsmtp.toml: | .venv/.native
-	$(V)/fastsmtp quickstart $(DEMO) --domain example.test --account alice --account bob
+	$(V)/fastsmtp quickstart $(DEMO) --domain example.test --hostname mx.example.test \
+	    --account alice --account bob
 
 build: .venv/.native
 
