@@ -9,6 +9,11 @@ V := .venv/bin
 DEMO := var/demo
 NATIVE := $(shell find ext -type f \( -name '*.pyx' -o -name '*.px[di]' -o -name '*.h' \) 2>/dev/null)
 
+# In place, beside what `setup.py build_ext --inplace` compiled; and without a warning
+# that every editable install brings.
+INSTALL := FASTSMTP_BUILD=none PYTHONWARNINGS=ignore $(V)/python -m pip install -q \
+    --disable-pip-version-check --no-build-isolation --editable
+
 help:
 	@echo "make run     build, write a demo under $(DEMO), serve on 127.0.0.1:2525"
 	@echo "make test    every test but the slow set        make slow   the slow set"
@@ -77,11 +82,9 @@ distclean: clean
 
 .venv/.native: .venv/.tools setup.py pyproject.toml $(NATIVE)
 	$(V)/python setup.py -q build_ext --inplace -j2
-	$(V)/python -m pip install -q --disable-pip-version-check \
-	    --no-build-isolation --editable .
+	$(INSTALL) .
 	@touch $@
 
 .venv/.dev: .venv/.native pyproject.toml
-	$(V)/python -m pip install -q --disable-pip-version-check \
-	    --no-build-isolation --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	@touch $@

@@ -4,6 +4,7 @@ FASTSMTP_BUILD selects how:
     release   (default) -O3, no bounds checks
     debug     bounds checks and line trace for coverage; C files beside their sources
     sanitize  release code under AddressSanitizer and UndefinedBehaviorSanitizer
+    none      nothing: for an editable install beside modules that were built in place
 """
 
 import os
@@ -14,6 +15,7 @@ from setuptools import Extension, setup
 
 MODE = os.environ.get("FASTSMTP_BUILD", "release")
 COMPILE = {
+    "none": [],
     "release": ["-O3", "-g1"],
     "debug": ["-O1", "-g"],
     "sanitize": [
@@ -30,6 +32,8 @@ MACROS = [("CYTHON_TRACE", "1"), ("CYTHON_TRACE_NOGIL", "1")] if MODE == "debug"
 
 # The fuzzing loop is compiled with what it looks at; see tests/fuzz.
 FUZZ = [Path("tests/fuzz/native.pyx")] if MODE == "sanitize" else []
+
+SOURCES = [] if MODE == "none" else sorted(Path("ext").rglob("*.pyx"))
 
 
 def extension(source: Path) -> Extension:
