@@ -167,6 +167,17 @@ def test_trouble_is_said_in_words(
     assert text in capsys.readouterr().err
 
 
+def test_an_account_behind_an_alias_is_pointed_out(file: Path, capsys: Output) -> None:
+    aliases = (
+        'aliases = { Bob = ["alice@example.test"], alice = ["Alice@example.test"] }'
+    )
+    file.write_text(f"{file.read_text()}{aliases}\n")
+    add(file, ALICE)
+    assert capsys.readouterr().err == ""
+    add(file, "bob@example.test")
+    assert "goes where the alias of this name leads" in capsys.readouterr().err
+
+
 def test_a_weak_password_is_refused(
     file: Path, capsys: Output, type_in: TypeIn
 ) -> None:

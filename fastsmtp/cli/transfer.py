@@ -1,6 +1,7 @@
 """Mail out of a mailbox and into one: mbox and Maildir, as streams."""
 
 import argparse
+import asyncio
 import contextlib
 import os
 import sys
@@ -156,6 +157,9 @@ async def _send(
         request = MailImport(args.address, mails, args.mailbox)
         try:
             await ask(caller, "mail.import", request, [m.body for m in batch])
+        except asyncio.CancelledError:  # Ctrl-C
+            _say(f"\n{done} messages have been imported")
+            raise
         except Failure as failure:
             if not done:
                 raise

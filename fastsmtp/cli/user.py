@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -74,7 +75,22 @@ def _set(config: Config, args: argparse.Namespace) -> int:
     print(f"{args.address}: {'added' if args.what == 'add' else 'password changed'}")
     if args.generate:
         print(f"password: {password}")
+    if _hidden(config, args.address):
+        print(
+            f"but mail for {args.address} goes where the alias of this name leads",
+            file=sys.stderr,
+        )
     return OK
+
+
+def _hidden(config: Config, address: str) -> bool:
+    """Whether an alias of the same name takes the mail and does not lead here."""
+    local, _, domain = address.lower().rpartition("@")
+    aliases = config.domains[domain].aliases if domain in config.domains else {}
+    return any(
+        name.lower() == local and address.lower() not in map(str.lower, targets)
+        for name, targets in aliases.items()
+    )
 
 
 async def set_password(config: Config, address: str, password: str, new: bool) -> None:
