@@ -6,7 +6,7 @@ A record goes through: `pending` (append) -> `flushing` (the flusher swaps the t
 buffers) -> the segment -> settled. The laws of failure stand in store/msglog.pyx.
 """
 
-from libc.errno cimport EIO, ENOMEM, errno
+from libc.errno cimport ENOSPC, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, realloc
@@ -18,6 +18,7 @@ from crc32c cimport crc32c
 from logfile cimport (
     create_locked,
     fill,
+    free_octets,
     now_ns,
     renameat,
     sync_all,
@@ -92,6 +93,7 @@ cdef struct SchedAttr:  # sched_setattr(2); size, runtime are what is used here
 
 cdef enum:
     FIRST_FILL = 1 << 20  # octets of the first segment of a life, filled at once
+    SPARE = 4  # times its size must be free before a segment is filled ahead
     GROWTH = 4  # each next one is so much larger, up to the segment size
     BATCH = 1 << 16  # octets a buffer begins with
     EAGER = 1 << 20  # octets that are flushed without being asked
@@ -590,10 +592,12 @@ cdef inline void* flusher(void* argument) noexcept nogil:
 
 cdef inline void prepare_segment(Log* log, uint64_t size) noexcept nogil:
     """A file of written blocks for the next segment. Failing is no harm: a segment
-    that was not prepared grows."""
+    that was not prepared grows. Where space is short zeros must not take it."""
     cdef char name[NAME]
     cdef int fd = -1
-    cdef int error = temporary(log, b"ready", &fd)
+    cdef int error = ENOSPC
+    if free_octets(log.directory) >= SPARE * size:
+        error = temporary(log, b"ready", &fd)
     if error == 0:
         error = fill(fd, size, &log.stopping)
     if error and fd >= 0:

@@ -26,6 +26,12 @@ cdef extern from "<stdio.h>" nogil:
 cdef extern from "<unistd.h>" nogil:
     int unlinkat(int directory, const char* name, int flags)
 
+cdef extern from "<sys/statvfs.h>" nogil:
+    struct statvfs:
+        unsigned long f_frsize
+        unsigned long f_bavail
+    int fstatvfs(int fd, statvfs* found)
+
 cdef enum:
     FILL = 1 << 20  # octets of zeros written and synced at once
     FILL_PAUSE = 1_000_000  # nanoseconds between two of them: mail goes first
@@ -36,6 +42,14 @@ cdef inline int64_t now_ns() noexcept nogil:
     cdef timespec t
     clock_gettime(CLOCK_MONOTONIC, &t)
     return <int64_t>t.tv_sec * 1_000_000_000 + t.tv_nsec
+
+
+cdef inline uint64_t free_octets(int fd) noexcept nogil:
+    """What the file system of `fd` has left for us; 0 when it does not tell."""
+    cdef statvfs found
+    if fstatvfs(fd, &found) < 0:
+        return 0
+    return <uint64_t>found.f_frsize * found.f_bavail
 
 
 cdef inline int write_all(

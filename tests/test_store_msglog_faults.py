@@ -325,3 +325,65 @@ class TestSpoolFailures:
         name = path.name
         assert ids(directory) == [1]
         assert record.remove_orphans(str(directory), 1, 99, {1}.__contains__) == [name]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(faults: Faults, directory: Path) -> None:
+    """What was settled is there; what was not is whole or absent."""
+    kept: list[int] = []
+    for life in range(10):
+        servant = Servant(faults)
+        servant.start(str(directory))
+        for n in range(life * 7):
+            servant.append(life * 1000 + n, 20_000 + n)
+        if life % 2:
+            servant.settle()
+            kept += [life * 1000 + n for n in range(life * 7)]
+        servant.process.kill()
+        servant.process.wait()
+    assert {*kept} <= {*ids(directory)}
+    assert not any(segment.rotten for segment in segments(directory))
+    names = list(directory.glob("*.log"))
+    assert not any(record.is_locked(str(path)) for path in names)
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_full_disk_and_space_again(faults: Faults, tmp_path: Path) -> None:
+    """A real one: a file system in memory of 6 MiB."""
+    place = tmp_path / "thelog"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(place)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs root and the right to mount")
+    servant = Servant(faults)
+    try:
+        servant.start(str(place))
+        kept = fill_up(servant)
+        assert len(kept) > 40
+        assert servant.state()[1] == 0 or servant.append(900) == -errno.ENOSPC
+        filler = sorted(place.glob("*.log"))[0]
+        kept = [id for id in kept if id not in {one.id for one in Read(filler).found}]
+        filler.unlink()
+        while (ticket := servant.append(1000, 10_000)) < 0:
+            os.sched_yield()
+        assert servant.settle() == [ticket, [], []]
+        servant.close()
+        assert applied(place) == [*kept, 1000]
+    finally:
+        servant.process.kill()
+        servant.process.wait()
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill_up(servant: Servant) -> list[int]:
+    """Append until the disk is full; the ids that are durable."""
+    kept = []
+    for id in range(1, 200):
+        ticket = servant.append(id, 100_000)
+        if ticket < 0:
+            break
+        _, failed, _ = servant.settle()
+        if not failed:
+            kept.append(id)
+    return kept
