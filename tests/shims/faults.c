@@ -7,7 +7,7 @@
  * A rule is "CALL ERRNO FIRST COUNT SERIAL PIECE": of the calls of this kind since the
  * rule stands there, on files whose path contains PIECE too, number FIRST (from 1) and
  * the COUNT - 1 after it fail with errno ERRNO; COUNT 0 is for ever. SERIAL makes a rule
- * that is set twice a new one. CALL is write (write, pwrite, pwritev), fdatasync, fsync, fallocate, open
+ * that is set twice a new one. CALL is write (and its kin), fdatasync, fsync, fallocate, open
  * (with O_CREAT), rename or any. ERRNO 0 in a write is a short write of half the octets.
  */
 #define _GNU_SOURCE
@@ -136,6 +136,15 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off_t offset)
 {
     return pwritev(fd, parts, count, offset);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count)
+{
+    int error = verdict_on(fd, "write");
+    if (failing(error))
+        return -1;
+    return NEXT(ssize_t(*)(int, const struct iovec *, int), writev)(
+        fd, parts, error == 0 ? 1 : count);
 }
 
 int fdatasync(int fd)

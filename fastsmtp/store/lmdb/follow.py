@@ -20,7 +20,7 @@ from fastsmtp.options import MIB
 from fastsmtp.store.base import Apply, Record
 from fastsmtp.store.counts import Count
 from fastsmtp.store.lmdb.batch import Batch
-from fastsmtp.store.lmdb.index import Index
+from fastsmtp.store.lmdb.index import Index, Position
 from fastsmtp.store.lmdb.places import Dead
 from fastsmtp.store.lmdb.series import Series, Stretch
 from fastsmtp.store.record import Found, Rotten, recover, scan, segment_name
@@ -75,6 +75,7 @@ class Follower:
         self._cells = cells
         self._buffer = bytearray(MIB)
         self._batch: Batch | None = None
+        self._before: dict[int, Position] = {}  # what is committed
         self._turn = 0  # which series is read first, in turn
 
     # `writer.Feed`
@@ -83,6 +84,7 @@ class Follower:
         batch = self._batch = Batch(self.index, txn, self.apply, self._reports.aside)
         deadline = time.monotonic() + _TIME
         turns = list(self.series.values())
+        self._before = {series.number: series.applied for series in turns}
         self._turn += 1
         first = self._turn % max(1, len(turns))
         more = False
@@ -114,7 +116,7 @@ class Follower:
         if batch is None:
             return
         for series in self.series.values():
-            series.reset(self.index.applied(series.number))
+            series.reset(self._before.get(series.number, series.applied))
 
     def close(self) -> None:
         for series in self.series.values():

@@ -14,7 +14,6 @@ disk. The map is one large sparse range, set once and never resized.
 import errno
 import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
@@ -114,8 +113,15 @@ def applied_key(series: int) -> bytes:
     return b"applied" + u32(series)
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
+class Pages(NamedTuple):
+    """Octets of the map and of what is used of it; pages that can be used again."""
+
+    map_size: int
+    used: int
+    free: int
+
+
+_META_PAGES: Final = 2
 
 
 class Lock:
@@ -293,6 +299,25 @@ class Index:
         with self.env.begin(db=self.aside) as txn:
             return txn.get(u64(id)) is not None
 
+    def pages(self) -> Pages:
+        """How full the map is."""
+        info, size = self.env.info(), self.env.stat()["psize"]
+        used = self.env.stat()
+        count = used["branch_pages"] + used["leaf_pages"] + used["overflow_pages"]
+        with self.env.begin() as txn:
+            for db in (self.main, self.blob, self.idle, self.aside, self.segment):
+                of = txn.stat(db)
+                count += of["branch_pages"] + of["leaf_pages"] + of["overflow_pages"]
+        free = max(0, info["last_pgno"] + 1 - _META_PAGES - count)
+        return Pages(info["map_size"], count * size, free)
+
+    def readers(self) -> tuple[int, int]:
+        """(slots in use, how many transactions the oldest reader is behind)."""
+        rows = [line.split() for line in self.env.readers().splitlines()[1:]]
+        seen = [int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()]
+        last = self.env.info()["last_txnid"]
+        return len(rows), last - min(seen, default=last)
+
     def epoch(self) -> int:
         with self.env.begin(db=self.meta) as txn:
             return int.from_bytes(txn.get(_EPOCH_KEY, b""), "big")
@@ -366,7 +391,15 @@ def fault(error: Exception) -> StoreUnavailable:
 def is_disk_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return isinstance(error, lmdb.DiskError) or os.strerror(errno.ENOSPC) in str(error)
+    return os.strerror(errno.ENOSPC) in str(error)
+
+
+def is_fatal(error: Exception) -> bool:
+    """A sync failed, or LMDB is not sure of its file any more: what was written may
+    be lost although a later sync succeeds, so this process must not go on."""
+    if isinstance(error, lmdb.PanicError | lmdb.CorruptedError):
+        return True
+    return isinstance(error, lmdb.Error) and os.strerror(errno.EIO) in str(error)
 
 
 UPGRADES: Final[dict[int, Callable[[Index], None]]] = {}

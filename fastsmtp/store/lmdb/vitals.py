@@ -94,23 +94,23 @@ class Vitals:
         return self._intake.trouble()
 
     def _measure(self) -> Space:
-        """Blocking. Also keeps the gauges, and the reserve when this one writes."""
+        """Blocking. The keeper's also sets the gauges, and makes the reserve again."""
         free, inodes = self.free(self._store.data)
-        cells, index = self._cells, self._store.index
-        cells[Count.DISK_FREE], cells[Count.DISK_FREE_INODES] = free, inodes
-        info, page = index.env.info(), index.env.stat()["psize"]
-        used = (info["last_pgno"] + 1) * page
-        cells[Count.MAP_SIZE], cells[Count.MAP_USED] = info["map_size"], used
-        cells[Count.READERS] = info["num_readers"]
         if self._writer is None:
-            return Space(free, inodes, used)
+            return Space(free, inodes, 0)
         self._reserve.restore(free, self._store.options.min_free)
+        cells, index = self._cells, self._store.index
+        pages = index.pages()
+        cells[Count.DISK_FREE], cells[Count.DISK_FREE_INODES] = free, inodes
+        cells[Count.MAP_SIZE], cells[Count.MAP_USED] = pages.map_size, pages.used
+        cells[Count.FREE_PAGES] = pages.free
+        cells[Count.READERS], cells[Count.OLDEST_READER] = index.readers()
         rows = index.segments().values()
         live = sum(row.live for row in rows)
         cells[Count.SEGMENTS] = len(rows)
         cells[Count.LIVE_OCTETS] = live
         cells[Count.DEAD_OCTETS] = sum(row.end for row in rows) - live
-        return Space(free, inodes, used)
+        return Space(free, inodes, pages.used)
 
     async def close(self) -> None:
         if self._task is not None:

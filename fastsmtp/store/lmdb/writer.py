@@ -11,8 +11,6 @@ done (a full map) does not take along what can (a delete).
 """
 
 import asyncio
-import errno
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -23,7 +21,7 @@ import lmdb
 
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.store.counts import INDEX_BATCH, INDEX_COMMIT, Count
-from fastsmtp.store.lmdb.index import Index, fault, is_disk_full
+from fastsmtp.store.lmdb.index import Index, fault, is_disk_full, is_fatal
 from fastsmtp.store.lmdb.reserve import Reserve
 
 Work = Callable[[lmdb.Transaction], Any]
@@ -169,6 +167,10 @@ class Writer(threading.Thread):
         error = self._transact(jobs, feed)
         if error is None:
             return
+        if is_fatal(error):
+            self._note(error)
+            self._give_up(jobs)
+            return
         if len(jobs) + (feed is not None) == 1:
             self._failed_alone(jobs, feed, error)
             return
@@ -206,7 +208,7 @@ class Writer(threading.Thread):
             txn.commit()
         except Exception as error:
             if txn is not None:
-                txn.abort()
+                txn.abort()  # does nothing after a commit that failed
             if feed is not None:
                 feed.aborted()
             return error
@@ -259,8 +261,7 @@ class Writer(threading.Thread):
             self._cells[Count.INDEX_ERRORS_DISK_FULL] += 1
         else:
             self._cells[Count.INDEX_ERRORS_IO] += 1
-        eio = isinstance(error, lmdb.Error) and os.strerror(errno.EIO) in str(error)
-        if eio and self.failed is None:
+        if is_fatal(error) and self.failed is None:
             self.failed = f"the disk of the index failed: {error}"
             fatal = self.fatal
             if fatal is not None:
