@@ -29,6 +29,8 @@ from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.local import reason as reason_of
 from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.worker import Cells, Worker
+from fastsmtp.errors import StoreUnavailable
+from fastsmtp.mailbox import account
 from fastsmtp.pages import Pages
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.pulse import Pulse
@@ -189,9 +191,24 @@ async def keeping(
         await stack.enter_async_context(
             running(worker.run(), lambda e: broken("delivering the queue", e))
         )
+        tidying = tidy(store, report)
+        await stack.enter_async_context(
+            running(tidying, lambda e: broken("removing accounts", e))
+        )
         await control.start()
         stack.push_async_callback(control.close)
         yield
+
+
+async def tidy(store: LmdbStore, report: Report) -> None:
+    """Finish removing accounts where a crash cut it off; then there is no more to do.
+
+    If the store cannot now, the next start will."""
+    try:
+        await account.finish_removals(store)
+    except StoreUnavailable as error:
+        report.store_trouble("removal of accounts left for later", str(error))
+    await asyncio.get_running_loop().create_future()
 
 
 def now_ms() -> int:
