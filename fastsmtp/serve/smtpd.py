@@ -40,7 +40,8 @@ from fastsmtp.store.base import Store
 
 SPARE_DESCRIPTORS: Final = 256  # for segments, the index, metrics and what comes
 BACKLOG_MOST: Final = 1024 * 1024  # octets of one body on their way to the disk
-RETRY: Final = 0.005  # seconds until a connection that waits for the disk is looked at
+RETRY: Final = 0.005  # seconds until connections that wait for the disk are looked at
+RETRY_EACH: Final = 0.00001  # seconds more for each of them, so that it stays cheap
 _BODY: Final = int(BODY)
 _CLOSED: Final = int(CLOSED)
 
@@ -330,7 +331,8 @@ class Smtpd:
         self._late.add(guest)
         if self._retry is None:
             loop = asyncio.get_running_loop()
-            self._retry = loop.call_later(RETRY, self._look)
+            delay = max(RETRY, len(self._guests) * RETRY_EACH)
+            self._retry = loop.call_later(delay, self._look)
 
     def _look(self) -> None:
         self._retry = None
