@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _known(config: Config) -> Callable[[str], bool] | None:
     """Which accounts there are, if there is a store that we may look into."""
-    from fastsmtp.cli.access import as_owner
     from fastsmtp.errors import FormatTooNew, StoreUnavailable
+    from fastsmtp.owner import as_owner
     from fastsmtp.store import keys
     from fastsmtp.store.lmdb import LmdbStore
 

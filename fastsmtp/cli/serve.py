@@ -5,9 +5,11 @@ it ends at once. Nothing that was acknowledged is lost either way.
 """
 
 import argparse
+import sys
 
 from fastsmtp.cli import Failure
 from fastsmtp.cli.terminal import config_argument
+from fastsmtp.config import Config
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +21,22 @@ def run(args: argparse.Namespace) -> int:
     from fastsmtp.net.listener import CannotListen
     from fastsmtp.server import serve
 
+    checked, problems = config.check(config.find(args.config))
+    if checked is None:
+        raise config.ConfigErrors(problems)
+    for problem in problems:
+        print(problem, file=sys.stderr)
     try:
-        return serve(config.load(config.find(args.config)))
+        return serve(checked)
     except CannotListen as error:
-        raise Failure(
-            error.strerror or "", "`fastsmtp doctor` says who has the port, and why"
-        ) from None
+        raise _not_bound(checked, error.strerror or "") from None
+
+
+def _not_bound(config: Config, text: str) -> Failure:
+    """Which port it was, who has it and what to do, as doctor would say."""
+    from fastsmtp.cli.diagnosis import ports
+
+    for finding in ports(config):
+        if finding.verdict == "bad" or "in use" in finding.text:
+            return Failure(f"{finding.about}: {finding.text}", finding.advice)
+    return Failure(text, "`fastsmtp doctor` says who has the port, and why")
