@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 WHERE = ROOT / "build" / "sanitize"
-TARGETS = ("body", "command", "address", "record")
+TARGETS = ("body", "command", "address", "record", "session")
 
 
 def build() -> None:

@@ -84,9 +84,26 @@ RECORD_WORDS = [
     *(b"\x00\x00\x00\x80", b"\x97", b"\xa5", b"\xd9\xff", b"\xdb\xff\xff\xff\xff"),
 ]
 
+MAIL = b"MAIL FROM:<a@x.test>\r\nRCPT TO:<bob@x.test>\r\nDATA\r\n"
+SESSIONS = [
+    b"EHLO x\r\n",
+    b"HELO x\r\n" + MAIL + b"Subject: x\r\n\r\n..text\r\n.\r\nQUIT\r\n",
+    MAIL + b"x" * 150 + END + MAIL + b"Received: a\r\n" * 3 + END,
+    MAIL + b"x\ny" + END + b"RSET\r\n" + MAIL + b"z" * 500 + END,
+    b"NOOP " + b"x" * 100 + b"\r\nVRFY x\r\nHELP\r\nbare\nLF\r\nMAIL FROM:<>\r\n",
+    b"MAIL FROM:<a@x.test> SIZE=999 BODY=8BITMIME\r\n" + MAIL + b"\xe4\0\r" + END,
+]
+SESSION_WORDS = [
+    *(MAIL, END, b"\r\n", b"RSET\r\n", b"QUIT\r\n", b"NOOP\r\n", b"EHLO x\r\n"),
+    *(b"RCPT TO:<bob@x.test>\r\n", b"MAIL FROM:<>\r\n", b"DATA\r\n", b".\r\n"),
+    *(b" SIZE=300", b" BODY=8BITMIME", b" BODY=7BIT", b"\n", b"\r", b"\0", b"\xff"),
+    *(b"Received: x\r\n", b"Return-Path: x\r\n", b"x" * 90, b"x" * 300),
+]
+
 TARGETS = {
     "body": (BODIES, BODY_WORDS),
     "command": (LINES, LINE_WORDS),
     "address": (PATHS, PATH_WORDS),
     "record": (RECORDS, RECORD_WORDS),
+    "session": (SESSIONS, SESSION_WORDS),
 }

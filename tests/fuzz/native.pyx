@@ -15,6 +15,7 @@ import msgspec
 
 from fastsmtp.queue.message import decode_envelope
 from fastsmtp.store import record
+from tests.fuzz.talk import Talk
 
 from bodyscan cimport BODY_ROOM, ENDED, BodyScan, Place, body_begin, body_feed
 from commandline cimport (
@@ -337,6 +338,24 @@ cdef uint32_t records(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
         free(text)
 
 
+cdef uint32_t session(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
+    """A dialogue in pieces that are gone when the session has seen them."""
+    cdef size_t step = 1 + below(corpus, INPUT_MAX if below(corpus, 4) else 30)
+    cdef size_t at = 0
+    cdef size_t n
+    cdef unsigned char *piece
+    talk = Talk(<long> (draw(corpus) & 0xFFFF))
+    while at < made.n:
+        n = min(step, made.n - at)
+        piece = _exact(made.data + at, n)
+        try:
+            talk.feed(PyMemoryView_FromMemory(<char *> piece, n, PyBUF_READ))
+        finally:
+            free(piece)
+        at += n
+    return talk.end()
+
+
 cdef Target _target(name) except *:
     if name == "body":
         return body
@@ -346,13 +365,15 @@ cdef Target _target(name) except *:
         return address
     if name == "record":
         return records
+    if name == "session":
+        return session
     raise ValueError(f"no target {name!r}")
 
 
 cdef class Fuzzer:
     """One target with its corpus; `run` as often as you like.
 
-    target  body, command, address or record
+    target  body, command, address, record or session
     inputs, tokens  to begin with; longer ones than INPUT_MAX are cut
     """
 
@@ -394,7 +415,11 @@ cdef class Fuzzer:
         for n in range(executions):
             mutate(self.corpus, &made)
             memcpy(&place[0], &made, sizeof(size_t) + made.n)
-            seen = self.target(self.corpus, &made)
+            try:
+                seen = self.target(self.corpus, &made)
+            except Exception as error:
+                error.add_note(f"input: {made.data[:made.n]!r}")
+                raise
             if seen == BROKEN:
                 raise AssertionError(f"a law is broken by {made.data[:made.n]!r}")
             seen = (seen ^ seen >> 16) % SIGNATURES

@@ -15,6 +15,7 @@ from fastsmtp.store import record
 from fastsmtp.wire import address
 from fastsmtp.wire.command import SyntaxFault, find_line, parse
 from fastsmtp.wire.scan import BodyScanner
+from tests.fuzz.talk import session
 
 
 def body(data: bytes) -> None:
@@ -73,6 +74,7 @@ FACES: dict[str, Target] = {
     "command": command,
     "address": mailbox,
     "record": records,
+    "session": session,
 }
 
 
