@@ -61,6 +61,16 @@ class Mortal(MemoryStore):
         return claimed
 
 
+class Forgetful(Mortal):
+    """Keeps no marks: the control, which must fail."""
+
+    async def commit(self, part: int, **what: Any) -> int:
+        for name in ("checks", "puts"):
+            kept = [pair for pair in what.get(name, ()) if pair[0][:1] != b"k"]
+            what[name] = kept
+        return await super().commit(part, **what)
+
+
 def mend(town: Village, damaged: dict[int, bytes]) -> None:
     """What was wrong with the mailboxes is put right."""
     for part, good in damaged.items():
@@ -121,6 +131,21 @@ def test_a_retry_is_stopped_at_every_step(steps: int, behind: bool) -> None:
 
 WHOLE = 9
 """Writes of one attempt: claim, three accounts, note, three marks, leave."""
+
+
+def test_without_marks_some_would_get_it_twice() -> None:
+    async def copies(steps: int) -> int:
+        disk = Disk()
+        town, _, damaged = await deferred(disk)
+        await town.settle("dave")
+        mend(town, damaged)
+        with pytest.raises(Died):
+            await Village(Forgetful(disk, steps, behind=True)).work(NOW + HOUR)
+        after = await live_on(disk, town.ids, NOW + 2 * HOUR)
+        inboxes = [await after.inbox(name) for name in town.ids]
+        return max(len(inbox) for inbox in inboxes)
+
+    assert [asyncio.run(copies(steps)) for steps in range(5)] == [1, 2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
