@@ -25,6 +25,7 @@ from fastsmtp.pages import Pages
 from fastsmtp.pulse import RESTARTS
 from fastsmtp.roles import Process
 from fastsmtp.store.lmdb import LmdbStore, Lock, lock, next_epoch
+from fastsmtp.store.lmdb.index import Index
 from fastsmtp.supervisor import Supervisor, Worker
 
 PAGES: Final = "counters"  # file in the run directory
@@ -140,6 +141,8 @@ async def supervise(config: Config, doors: Doors, held: Lock) -> int:
         process = await stack.enter_async_context(
             roles.living(config, "supervise", 1, epoch, pages)
         )
+        # LMDB opens once in a process: what commits epochs and what reads share it.
+        stack.callback(Index(config.data, config.store, readonly=False).close)
         store = LmdbStore.read(config.data, config.store)
         stack.push_async_callback(store.close)
         workers = [Worker("keep", 0)] + [

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -25,6 +26,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+
+from fastsmtp.errors import StoreUnavailable
 
 STABLE: Final = 10.0  # seconds after which a worker that dies counts as the first again
 SLOWEST: Final = 10.0  # seconds: the longest pause before a worker is replaced
@@ -134,6 +137,8 @@ class Supervisor:
                 status = await worker.process.wait()
             except OSError as error:
                 status = error.errno or 1
+            except StoreUnavailable:  # no epoch while the disk is full: try again
+                status = errno.ENOSPC
             self._end_lifeline(worker)
             if self.stopping():
                 return
@@ -151,6 +156,7 @@ class Supervisor:
         try:
             worker.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "fastsmtp.worker", str(theirs)),
+                *(worker.role, str(worker.slot)),  # for who reads the process list
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs, self._lock, *fds),
             )
