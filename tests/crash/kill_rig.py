@@ -120,7 +120,7 @@ def workers(server: Served) -> dict[str, int]:
     for pid in tree(server.pid):
         words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
         if b"fastsmtp.worker" in words:
-            role = words[words.index(b"fastsmtp.worker") + 1].decode()
+            role = words[words.index(b"fastsmtp.worker") + 2].decode()
             found[role] = pid
     return found
 
