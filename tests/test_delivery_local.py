@@ -7,10 +7,16 @@ from fastsmtp.mailbox import account
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.mailbox.values import Change, What, decode_change, decode_email
 from fastsmtp.queue import counts as events
-from fastsmtp.queue import intake, listing
-from fastsmtp.queue.message import Filing, Standing, State
+from fastsmtp.queue import listing
+from fastsmtp.queue.message import (
+    Envelope,
+    Filing,
+    Standing,
+    State,
+    encode_envelope,
+)
 from fastsmtp.store import keys
-from fastsmtp.store.base import Kind, Read, Record
+from fastsmtp.store.base import Kind, Read, Record, Store
 
 
 @village
@@ -140,17 +146,22 @@ async def test_an_error_in_the_middle_spoils_nothing(town: Village) -> None:
     assert parts == {town.ids["bob"], keys.QUEUE}
 
 
+async def file(store: Store, filing: Filing, date: int, body: bytes) -> int:
+    envelope = Envelope("", (), date, filing=filing)
+    return await store.append(Kind.MAIL, encode_envelope(envelope), body)
+
+
 @village
 async def test_a_body_is_filed_as_it_is(town: Village) -> None:
     part = town.ids["alice"]
     filing = Filing(part, 6, 1, ("$old",))
     async with town.keeping():
-        id = await intake.file(town.store, filing, 17, b"From: x\r\n\r\n")
+        id = await file(town.store, filing, 17, b"From: x\r\n\r\n")
         await town.store.applied(id)
         ((uid, _, email),) = await account.emails(town.store, part, 6)
         assert (uid, email.blob, email.size, email.date) == (1, id, 11, 17)
         assert (email.flags, email.keywords) == (1, ("$old",))
-        gone = await intake.file(town.store, Filing(part, 99), 17, b"x")
+        gone = await file(town.store, Filing(part, 99), 17, b"x")
         with pytest.raises(Damaged):
             await town.store.applied(gone)
     assert await town.inbox("alice") == []
@@ -162,7 +173,7 @@ async def test_a_deleted_mail_is_filed_deleted(town: Village) -> None:
     part = town.ids["alice"]
     async with town.keeping():
         filing = Filing(part, 1, deleted=True)
-        await town.store.applied(await intake.file(town.store, filing, 17, b"x\r\n"))
+        await town.store.applied(await file(town.store, filing, 17, b"x\r\n"))
         ((_, _, email),) = await account.emails(town.store, part, 1)
         ((_, inbox), *_) = await account.mailboxes(town.store, part)
     assert email.deleted == (1,)

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 
 from fastsmtp.errors import StoreUnavailable
-from fastsmtp.queue.intake import accept, file
-from fastsmtp.queue.message import Envelope, Filing, Recipient, decode_envelope
+from fastsmtp.queue.intake import accept
+from fastsmtp.queue.message import Envelope, Recipient, decode_envelope
 from fastsmtp.store.base import Kind
 from fastsmtp.store.memory import MemoryStore
 
@@ -31,18 +31,5 @@ def test_a_store_that_cannot_is_heard_at_once() -> None:
         store.trouble = "disk full"
         with pytest.raises(StoreUnavailable):
             accept(store, 1, Envelope("", (), 1), b"", b"", lambda error: None)
-
-    asyncio.run(case())
-
-
-def test_a_filing_goes_the_same_way() -> None:
-    async def case() -> None:
-        store = MemoryStore()
-        id = await file(store, Filing(256, 6, 1), 17, b"body\r\n")
-        ((record, _),) = store.disk.log
-        assert record.id == id
-        assert decode_envelope(record.envelope) == Envelope(
-            "", (), 17, filing=Filing(256, 6, 1)
-        )
 
     asyncio.run(case())
