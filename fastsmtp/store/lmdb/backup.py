@@ -1,11 +1,11 @@
 """A copy of the store while it serves.
 
-The log's directory is listed and the ends of its files are taken first, then the index
-is copied in one snapshot of a later moment, then the files up to those ends. Nothing is
-unlinked meanwhile, so every place in the copied index is in the copied files: what the
-index knows was durable before the snapshot, and a file is copied up to where it is
-when its turn comes, never less. What was acknowledged and not yet applied lies in the
-log and is applied when the copy is opened.
+The index is copied first, in one snapshot, then the segments in the order of their
+numbers, then the large bodies. Nothing is unlinked meanwhile, so every place in the
+copied index is in the copied files: what the index knows was durable before, and a
+record's large body is there before the record. What was acknowledged and is not in the
+snapshot lies in the log and is applied when the copy is opened; a record that was being
+written ends the log there like any torn one.
 """
 
 import os
@@ -28,10 +28,12 @@ def copy_to(index: Index, data: Path, target: Path) -> None:
         (target / "log").mkdir(mode=0o700)
         index.env.copy(str(target / "index"), compact=False)
         sync(target / "index" / "data.mdb")
-        for name in sorted(os.listdir(data / "log")):
-            if parse_name(name) is not None:
-                shutil.copyfile(data / "log" / name, target / "log" / name)
-                sync(target / "log" / name)
+        for big in (False, True):
+            for name in sorted(os.listdir(data / "log")):
+                parsed = parse_name(name)
+                if parsed is not None and parsed[2] == big:
+                    shutil.copyfile(data / "log" / name, target / "log" / name)
+                    sync(target / "log" / name)
         for directory in (target / "log", target / "index", target):
             sync(directory)
     except (OSError, lmdb.Error) as error:

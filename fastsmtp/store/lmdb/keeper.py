@@ -63,6 +63,7 @@ class Keeper:
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
         self._compactor: Compactor | None = None
+        self._uneven = True  # bodies have gone since segments were last compared
         self._after = b""  # where the sweep goes on
 
     def start(self, own: Intake) -> None:
@@ -205,9 +206,10 @@ class Keeper:
 
     async def clean(self) -> None:
         """Forget idle bodies, remove dead segments, compact the emptiest one."""
-        await self.sweep()
-        if self._compactor is not None and not self.holds:
-            await self._compactor.step()
+        self._uneven |= await self.sweep()
+        if self._compactor is None or self.holds or not self._uneven:
+            return
+        self._uneven = await self._compactor.step() > 0
 
     def own_log(self) -> Intake:
         """The keeper's own log; `Misused` before `start`."""
@@ -215,16 +217,19 @@ class Keeper:
             raise Misused("the keeper has not started")
         return self.own
 
-    async def sweep(self) -> None:
-        """Forget bodies that were idle for the pin time, and the segments they held."""
+    async def sweep(self) -> bool:
+        """Forget bodies that were idle for the pin time, and the segments they held;
+        True when there were any."""
+        any_gone = False
         until = int(time.time() - self.options.pin)
         while True:
             work = partial(sweep, index=self.index, until=until, after=self._after)
-            dead, rest = await self.writer.call(work, frees=True)
+            gone, dead, rest = await self.writer.call(work, frees=True)
+            any_gone = any_gone or int(gone) > 0
             self.unlink(dead)
             self._after = rest or b""
             if rest is None:
-                break
+                return any_gone
 
     async def close(self) -> None:
         if self._task is not None:

@@ -146,17 +146,17 @@ def seal(txn: lmdb.Transaction, index: Index, key: bytes, end: int) -> list[Dead
 
 def sweep(
     txn: lmdb.Transaction, index: Index, until: int, after: bytes
-) -> tuple[list[Dead], bytes | None]:
+) -> tuple[int, list[Dead], bytes | None]:
     """Forget what has been idle since `until` or longer, in sealed segments.
 
-    Looks at `SWEEP` entries from the key `after` on; returns the dead segments and
-    where to go on, None at the end."""
+    Looks at `SWEEP` entries from the key `after` on; returns how many went, the dead
+    segments and where to go on, None at the end."""
     gone: list[tuple[int, Place]] = []
     sealed: dict[bytes, bool] = {}
     rest: bytes | None = None
     with txn.cursor(db=index.idle) as cursor:
         if not cursor.set_range(after):
-            return [], None
+            return 0, [], None
         for looked, key in enumerate(cursor.iternext(values=False)):
             if int.from_bytes(key[:4], "big") > until:
                 break
@@ -173,4 +173,4 @@ def sweep(
                 sealed[at] = segment is not None and segment.sealed > 0
             if sealed[at]:
                 gone.append((id, place))
-    return forget(txn, index, gone), rest
+    return len(gone), forget(txn, index, gone), rest
