@@ -28,16 +28,20 @@ def copy_to(index: Index, data: Path, target: Path) -> None:
         (target / "log").mkdir(mode=0o700)
         index.env.copy(str(target / "index"), compact=False)
         sync(target / "index" / "data.mdb")
-        for big in (False, True):
-            for name in sorted(os.listdir(data / "log")):
-                parsed = parse_name(name)
-                if parsed is not None and parsed[2] == big:
-                    shutil.copyfile(data / "log" / name, target / "log" / name)
-                    sync(target / "log" / name)
+        copy_segments(data / "log", target / "log", big=False)
+        copy_segments(data / "log", target / "log", big=True)
         for directory in (target / "log", target / "index", target):
             sync(directory)
     except (OSError, lmdb.Error) as error:
         raise StoreUnavailable(f"backup to {target}: {error}") from error
+
+
+def copy_segments(log: Path, target: Path, *, big: bool) -> None:
+    for name in sorted(os.listdir(log)):
+        parsed = parse_name(name)
+        if parsed is not None and parsed[2] == big:
+            shutil.copyfile(log / name, target / name)
+            sync(target / name)
 
 
 def sync(path: Path) -> None:
