@@ -156,6 +156,20 @@ def test_a_port_taken_by_ourselves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.verdict, found.text) == ("good", "in use by fastsmtp (pid 5)")
 
 
+def test_a_port_taken_by_another_fastsmtp(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "listener", lambda port: ("fastsmtp", 5))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        listen = [f"127.0.0.1:{server.getsockname()[1]}"]
+        taken = replace(config, smtp=replace(config.smtp, listen=listen))
+        first, _ = diagnosis.ports(taken)
+        monkeypatch.setattr(diagnosis, "alive", lambda run: True)
+        mine, _ = diagnosis.ports(taken)
+    assert (first.verdict, first.text) == ("bad", "in use by another fastsmtp (pid 5)")
+    assert mine.verdict == "good"
+
+
 @pytest.mark.parametrize(
     ("number", "text", "advice"),
     [

@@ -31,6 +31,7 @@ SYNCS: Final = 20  # measured flushes; the median counts
 SLOW_SYNC: Final = 0.02  # seconds: above it, each connection waits noticeably
 INSTANT_SYNC: Final = 0.00002  # seconds: no disk is that quick; it does not sync
 ANSWER: Final = 5.0  # seconds a living server may take to answer
+OURS: Final = "in use by fastsmtp"
 SPARE_FILES: Final = 200  # descriptors beside those of connections
 FEW_INODES: Final = 10_000
 VOLATILE: Final = {"tmpfs", "ramfs", "overlay"}
@@ -190,7 +191,15 @@ def open_files(config: Config) -> Iterator[Finding]:
 
 def ports(config: Config) -> Iterator[Finding]:
     for address in filter(None, (*config.smtp.listen, config.metrics.listen)):
-        yield _port(address)
+        found = _port(address)
+        if found.text.startswith(OURS) and not alive(config.run):
+            found = Finding(
+                found.about,
+                "bad",
+                found.text.replace(OURS, "in use by another fastsmtp"),
+                "it has another run folder: stop it, or listen elsewhere",
+            )
+        yield found
 
 
 def _port(address: str) -> Finding:
@@ -226,7 +235,7 @@ def _taken(address: str, port: int, error: OSError) -> Finding:
             )
         name, pid = owner
         if name.startswith("fastsmtp"):
-            return Finding(about, "good", f"in use by fastsmtp (pid {pid})")
+            return Finding(about, "good", f"{OURS} (pid {pid})")
         advice = f"stop {name}, or listen elsewhere"
         return Finding(about, "bad", f"in use by {name} (pid {pid})", advice)
     if error.errno in (errno.EACCES, errno.EPERM):

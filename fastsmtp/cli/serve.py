@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _not_bound(config: Config, text: str) -> Failure:
     """Which port it was, who has it and what to do, as doctor would say."""
-    from fastsmtp.cli.diagnosis import ports
+    from fastsmtp.cli.diagnosis import OURS, ports
 
     for finding in ports(config):
-        if finding.verdict == "bad" or "in use" in finding.text:
+        if finding.verdict == "bad" or finding.text.startswith(OURS):
             return Failure(f"{finding.about}: {finding.text}", finding.advice)
     return Failure(text, "`fastsmtp doctor` says who has the port, and why")
