@@ -42,8 +42,16 @@ SPARE_DESCRIPTORS: Final = 256  # for segments, the index, metrics and what come
 BACKLOG_MOST: Final = 1024 * 1024  # octets of one body on their way to the disk
 RETRY: Final = 0.005  # seconds until connections that wait for the disk are looked at
 RETRY_EACH: Final = 0.00001  # seconds more for each of them, so that it stays cheap
+_OPEN: Final = int(counts.OPEN)
 _BODY: Final = int(BODY)
 _CLOSED: Final = int(CLOSED)
+
+_ARRIVED: Final = {
+    (family, result): counts.CONNECTIONS.place(family, result)
+    for family in counts.FAMILIES
+    for result in counts.ARRIVALS
+}
+_PARTED: Final = {why: counts.DISCONNECTS.place(why) for why in counts.PARTINGS}
 
 TIMEOUT: Final = Refused(421, "4.4.2", "Timeout, closing connection", "limit")
 FULL: Final = Refused(421, "4.7.0", "Too many connections", "limit")
@@ -299,7 +307,7 @@ class Smtpd:
             or here >= self.options.max_connections_per_network
         ):
             result, refused = "limit", FULL
-        self._cells[counts.CONNECTIONS.place(family, result)] += 1
+        self._cells[_ARRIVED[family, result]] += 1
         if refused is not None:
             self._cells[counts.REJECTS.place("connect", refused.reason, "4")] += 1
             self.report.connection_refused(guest.address, result)
@@ -308,7 +316,7 @@ class Smtpd:
         guest.who = Peer(self._number, guest.address)
         self._networks[guest.network] = here + 1
         self._guests.add(guest)
-        self._cells[counts.OPEN] += 1
+        self._cells[_OPEN] += 1
         self.report.session_opened(guest.who)
         return None
 
@@ -320,9 +328,8 @@ class Smtpd:
             self._networks[guest.network] = left
         else:
             del self._networks[guest.network]
-        self._cells[counts.OPEN] -= 1
-        parting = guest.session.parting
-        self._cells[counts.DISCONNECTS.place(parting)] += 1
+        self._cells[_OPEN] -= 1
+        self._cells[_PARTED[guest.session.parting]] += 1
         if not self._guests:
             self._empty.set()
 
