@@ -71,7 +71,7 @@ async def living(
     config: Config, role: str, slot: int, epoch: int, pages: Pages
 ) -> AsyncIterator[Process]:
     """Claim the page, beat the pulse, write the log out at the end."""
-    name = role if role in ("all", "supervise") else f"{role}-{slot}"
+    name = f"receive-{slot - 2}" if role == "receive" else role
     report = Report(level=config.log.level, process=name)
     cells = pages.claim(slot, role, epoch)
     asyncio.get_running_loop().set_exception_handler(

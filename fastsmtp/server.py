@@ -143,7 +143,9 @@ async def supervise(config: Config, doors: Doors, held: Lock) -> int:
         )
         # LMDB opens once in a process: what commits epochs and what reads share it.
         stack.callback(Index(config.data, config.store, readonly=False).close)
-        store = LmdbStore.read(config.data, config.store)
+        # Opened for writing: the epoch of each worker is committed here.
+        index = Index(config.data, config.store, readonly=False)
+        store = LmdbStore(config.data, config.store, index)
         stack.push_async_callback(store.close)
         workers = [Worker("keep", 0)] + [
             Worker("receive", number, tuple(sockets))
@@ -173,8 +175,11 @@ async def supervise(config: Config, doors: Doors, held: Lock) -> int:
     return ending.status
 
 
-def replaced(process: Process, worker: Worker, status: int) -> None:
+def replaced(process: Process, worker: Worker, status: int | Exception) -> None:
     """A worker died: keep its counters, drop its gauges, say so."""
+    if isinstance(status, Exception):
+        process.report.fault(f"starting {worker.role}", status)
+        status = 1
     slot = FIRST_WORKER + worker.slot
     process.pages.fold(slot, metrics.GAUGES)
     metrics.PULSE.of(process.cells)[RESTARTS.place(worker.role)] += 1

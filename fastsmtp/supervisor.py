@@ -102,7 +102,8 @@ class Supervisor:
 
     next_epoch  commits and returns the epoch of the next life
     lock        descriptor of the data directory's lock, inherited by every worker
-    died        told of every death: (worker, exit status), before it is replaced
+    died        told of every death before it is replaced: the worker, and its exit
+                status or why it could not be started
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Supervisor:
         config: str,
         next_epoch: Callable[[], int],
         lock: int,
-        died: Callable[[Worker, int], None],
+        died: Callable[[Worker, int | Exception], None],
     ) -> None:
         self.workers = workers
         self._config = config
@@ -130,13 +131,14 @@ class Supervisor:
     async def _keep_running(self, worker: Worker) -> None:
         while not self.stopping():
             try:
+                status: int | Exception
                 await self._spawn(worker)
                 assert worker.process is not None
                 if self.stopping():
                     worker.signal(signal.SIGTERM)
                 status = await worker.process.wait()
-            except OSError as error:
-                status = error.errno or 1
+            except Exception as error:  # it could not be started: the disk, a limit
+                status = error
             except StoreUnavailable:  # no epoch while the disk is full: try again
                 status = errno.ENOSPC
             self._end_lifeline(worker)
