@@ -4,7 +4,7 @@ import io
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsmtp.cli import mbox
@@ -61,6 +61,7 @@ letters = st.builds(
 )
 
 
+@settings(max_examples=40)
 @given(st.lists(letters, max_size=4), st.integers(1, 9))
 def test_what_is_written_is_read_again(found: list[Letter], cut: int) -> None:
     assert read(written(*found, cut=cut)) == found

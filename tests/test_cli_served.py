@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import argon2
 import pytest
 
 from fastsmtp.cells import fresh
@@ -20,6 +21,13 @@ from fastsmtp.store.lmdb import LmdbStore, lock, next_epoch
 
 ALICE = "alice@example.test"
 Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a good hash costs is not what these tests are about."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr("fastsmtp.auth.passwords._HASHER", hasher)
 
 
 @pytest.fixture

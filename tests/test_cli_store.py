@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import argon2
 import pytest
 
 from fastsmtp.auth.accounts import decode_account
@@ -44,6 +45,13 @@ Subject: =?x-unknown?q?two?=
 \x1b[2J
 
 """
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a good hash costs is not what these tests are about."""
+    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr("fastsmtp.auth.passwords._HASHER", hasher)
 
 
 @pytest.fixture

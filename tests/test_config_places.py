@@ -3,7 +3,7 @@
 import tomllib
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsmtp.config.kinds import key, toml
@@ -95,6 +95,7 @@ def paths(value: Any, path: Key) -> set[Key]:
     return found
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(names, values, max_size=4))
 def test_every_path_of_what_we_write_has_a_place(tree: dict[str, Any]) -> None:
     text = "".join(f"{key(name)} = {toml(value)}\n" for name, value in tree.items())
