@@ -109,6 +109,23 @@ def test_a_body_without_references_stays_for_the_pin_time(tmp_path: Path) -> Non
     run(case())
 
 
+def test_copying_is_throttled(tmp_path: Path) -> None:
+    async def case() -> None:
+        slow = options(pin=0.0, compact_rate=1 << 20)
+        async with keeper(tmp_path, slow) as store:
+            bodies = await fill(store, 40, 60_000)
+            await remove(store, list(bodies)[4:])
+            await keep(store).sweep()
+            compactor = Compactor(keep(store), keep(store).own_log())
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            copied = await compactor.step()
+            assert copied == 240_000
+            assert loop.time() - began > 0.9 * copied / (1 << 20)
+
+    run(case())
+
+
 def test_deleting_while_copying_is_right_either_way(tmp_path: Path) -> None:
     async def case() -> None:
         async with keeper(tmp_path, SETTINGS) as store:

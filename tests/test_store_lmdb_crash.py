@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from contract.bench import PART
-from storebench import body, entry, faults, keeper, mail, options, run
+from storebench import body, entry, faults, keeper, mail, options, run, until
 
 from fastsmtp.store.lmdb.index import Index
 
@@ -58,6 +58,40 @@ async def check(place: Path, said: dict[str, set[int]]) -> None:
 
 def set_of(data: bytes) -> set[int]:
     return {int.from_bytes(data[n : n + 8], "big") for n in range(0, len(data), 8)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [1, 50, 400])
+def test_a_killed_receivers_mail_is_all_there(tmp_path: Path, kept: int) -> None:
+    """The keeper lives; it reads on to the end when the lock of the log is free."""
+
+    async def case() -> None:
+        async with keeper(tmp_path, socket=True) as store:
+            ids = await asyncio.to_thread(receive, tmp_path, kept)
+            await until(lambda: all(store.peek(PART, entry(id)[1]) for id in ids))
+            for id in ids:
+                assert set_of(await body(store, id)) == {id}
+            assert store.keeper is not None
+            await until(lambda: not store.keeper.series[1].plan)
+            applied = int(store.peek(PART, b"n") or b"0")
+            assert len(ids) <= applied <= len(ids) + 8  # unacknowledged: one a client
+        assert faults(tmp_path) == []
+
+    run(case())
+
+
+def receive(place: Path, count: int) -> set[int]:
+    """Run a receiver, kill it after so many messages; what it said was durable."""
+    command = [sys.executable, "-m", "crash.store_receiver", str(place)]
+    paths = os.environ | {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, env=paths)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(count)]
+    process.kill()
+    lines += process.stdout.readlines()
+    process.wait()
+    process.stdout.close()
+    return {int(line.split()[1]) for line in lines if line.endswith(b"\n")}
 
 
 @pytest.mark.slow
