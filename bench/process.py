@@ -24,6 +24,14 @@ def tree(pid: int) -> list[int]:
     return found
 
 
+def alive(pid: int) -> bool:
+    """Whether it still runs; one that nobody has waited for yet does not."""
+    try:
+        return _stat(pid)[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of the tree and of the children it has waited for."""
     return sum(_cpu_of(one) for one in tree(pid))

@@ -13,6 +13,8 @@ from pathlib import Path
 from socket import create_connection, create_server
 from typing import Literal
 
+from bench.process import alive, tree
+
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 CONFIGURATION = """\
@@ -160,11 +162,14 @@ class Served:
         return False
 
     def kill(self) -> None:
-        """kill -9 of the whole process group."""
+        """kill -9 of the whole process group; returns when all of it is gone."""
+        group = tree(self.pid)
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         assert self.process
         self.process.wait()
+        while any(alive(pid) for pid in group):
+            time.sleep(0.001)
 
     def stop(self) -> None:
         """SIGTERM, and the clean end; kill -9 when it does not come in time."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from crash.kill_rig import until
+
 SHUTDOWN: Final = 0x8004587D  # FS_IOC_SHUTDOWN, the same number for ext4 and xfs
 NO_LOG_FLUSH: Final = 2  # what the journal has not written yet is lost too
 MAKERS: Final = {
@@ -50,7 +52,17 @@ class Disk:
         _run("mount", "-o", "loop", str(self.image), str(self.place))
 
     def unmount(self) -> None:
-        _run("umount", str(self.place))
+        """The kernel lets go of a killed process's files a moment after its end."""
+        until(self._unmounted, 10, f"{self.place} is still in use")
+
+    def _unmounted(self) -> bool:
+        try:
+            _run("umount", str(self.place))
+        except OSError as error:
+            if "busy" in str(error):
+                return False
+            raise
+        return True
 
     def restart(self) -> None:
         """What is left after the power came back. Nobody may have a file open."""

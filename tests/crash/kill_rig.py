@@ -118,7 +118,10 @@ def workers(server: Served) -> dict[str, int]:
     """The processes of a split server by their role, such as {"keep": 4711}."""
     found = {}
     for pid in tree(server.pid):
-        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        try:
+            words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it ended while we looked
         if b"fastsmtp.worker" in words:
             role = words[words.index(b"fastsmtp.worker") + 2].decode()
             found[role] = pid
