@@ -369,6 +369,35 @@ def test_a_body_that_the_disk_cannot_follow_waits(
     in_loop(test, memory_per_message=16_384)
 
 
+def test_bodies_wait_when_all_their_memory_is_taken() -> None:
+    async def test(world: World) -> None:
+        guests = [world.connect(f"192.0.2.{n}") for n in range(160)]
+        for guest, _ in guests:
+            for piece in OPENING:
+                feed(guest, piece)
+            feed(guest, b"x" * 15_000)
+        service = world.server.service
+        assert 2 * 2**20 < service.kept < 4 * 2**20
+        assert service.crowded
+        paused = [pair for pair in guests if not pair[1].reading]
+        assert 1 <= len(paused) < 40
+        idle, transport = world.connect("192.0.2.200")
+        feed(idle, OPENING[0])
+        assert transport.reading
+        for guest, transport in guests:
+            if transport.reading:
+                feed(guest, b"\r\n.\r\n")
+        world.server._look()
+        assert all(transport.reading for _, transport in guests)
+        for guest, _ in paused:
+            feed(guest, b"\r\n.\r\n")
+        await turn()
+        assert service.kept == 0
+        assert len(world.store.disk.log) == 160
+
+    in_loop(test, memory_for_bodies=2**20)
+
+
 def test_too_many_connections_hear_421() -> None:
     async def test(world: World) -> None:
         first, _ = world.connect("192.0.2.1")

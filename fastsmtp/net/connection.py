@@ -9,7 +9,7 @@ Laws
 - All connections of a loop read into one buffer. What a protocol needs of it when
   `buffer_updated` returns, it has copied; an idle connection owns no buffer.
 - `full` is true while the peer does not read what we wrote: then nothing more is read
-  from it, so that one who never reads costs at most the transport's limit.
+  from it, so that one who never reads costs at most the transport's limit (64 KiB).
 - `close` lets the last reply go out; `check` of the subclass bounds how long that may
   take. `transport` is None once the connection is lost.
 """
@@ -20,7 +20,6 @@ import asyncio
 from typing import Final, cast
 
 SHARED: Final = 256 * 1024  # octets read at once, at most
-WRITE_HIGH: Final = 64 * 1024  # octets we keep for a peer that does not read
 
 
 def shared_buffer() -> bytearray:
