@@ -28,7 +28,7 @@ from fastsmtp.store.base import Kind
 from fastsmtp.store.lmdb import LmdbStore, next_epoch
 from fastsmtp.store.lmdb.index import Index
 from fastsmtp.store.msglog import LogWriter
-from fastsmtp.store.record import SEGMENT_HEADER, read_segment_header
+from fastsmtp.store.record import FORMAT, SEGMENT_HEADER, crc32c, read_segment_header
 
 SERIES = 3
 
@@ -258,6 +258,46 @@ def test_rule_7_a_newer_index_is_refused(tmp_path: Path) -> None:
         next_epoch(tmp_path, OPTIONS)
     with pytest.raises(FormatTooNew):
         LmdbStore.read(tmp_path, OPTIONS)
+
+
+def test_rule_7_a_newer_segment_is_refused(tmp_path: Path) -> None:
+    with writer(tmp_path) as log:
+        append(log, 1, 1)
+    (name,) = (tmp_path / "log" / n for n in logs(tmp_path))
+    data = bytearray(name.read_bytes())
+    data[8] = FORMAT + 1
+    data[60:64] = crc32c(data[:60]).to_bytes(4, "little")
+    name.write_bytes(data)
+
+    async def case() -> None:
+        with pytest.raises(FormatTooNew):
+            async with keeper(tmp_path):
+                pass
+
+    run(case())
+    assert [(tmp_path / "log" / n).read_bytes() for n in logs(tmp_path)] == [data]
+
+
+def test_a_new_life_may_tell_before_the_end_of_the_old_is_seen(
+    tmp_path: Path,
+) -> None:
+    async def case() -> None:
+        async with keeper(tmp_path) as store:
+            assert store.keeper is not None
+            old = writer(tmp_path)
+            ids = append(old, 1, 3)
+            store.keeper.tell(SERIES, old.position(), old.first)
+            await all_there(store, ids)
+            ids += append(old, 4, 3)
+            old.close()
+            with writer(tmp_path, epoch=78) as new:
+                ids += append(new, 7, 3)
+                store.keeper.tell(SERIES, new.position(), new.first)
+                await all_there(store, ids)
+            assert count(store) == 9
+        assert faults(tmp_path) == []
+
+    run(case())
 
 
 def test_orphans_of_a_dead_writer_are_removed(tmp_path: Path) -> None:

@@ -79,8 +79,15 @@ class Series:
         self.orphans_below = 0  # when all is read: look for orphans below this
         self.plan: deque[Stretch] = deque()
 
+    def check_format(self) -> None:
+        """Raises `FormatTooNew` when a segment that is not applied yet is newer."""
+        numbers = (n for n, big in segments_of(self.log, self.number) if not big)
+        self._headers(n for n in numbers if n >= self.applied.segment)
+
     def tell(self, place: Place, first: int) -> None:
         """The living writer is durable up to `place`. Called on the loop."""
+        if self.told is not None and self.first != first:
+            self.gone()  # a new life told before the end of the old one was seen
         changed = self.told is None or self.told[0] != place[0]
         self.first = first
         self.told = place

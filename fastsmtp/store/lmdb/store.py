@@ -26,6 +26,7 @@ from fastsmtp.store.lmdb.intake import Intake, LargeBody
 from fastsmtp.store.lmdb.keeper import Keeper
 from fastsmtp.store.lmdb.link import LinkClient
 from fastsmtp.store.lmdb.reserve import Reserve
+from fastsmtp.store.lmdb.series import Series, all_series
 from fastsmtp.store.lmdb.vitals import Vitals
 from fastsmtp.store.lmdb.writer import Writer
 from fastsmtp.store.options import StoreOptions
@@ -99,6 +100,9 @@ class LmdbStore:
         self, run: Path | None, series: int, cells: "memoryview[int]"
     ) -> None:
         self.log.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not series:
+            for number in all_series(self.log):
+                Series(self.log, number, self.index.applied(number)).check_format()
         reserve = Reserve(self.data / "reserve", self.options.reserve)
         least = self.index.applied(series)
         self._intake = intake = Intake(

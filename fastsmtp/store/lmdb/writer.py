@@ -7,7 +7,9 @@ Everything that waits goes into one transaction, with the log that waits to be a
 results come back by one call on the loop per commit.
 
 When a transaction fails, its parts are tried again one by one, so that what cannot be
-done (a full map) does not take along what can (a delete).
+done (a full map) does not take along what can (a delete). LMDB copies each page that it
+changes, so a delete in a full map needs the few free pages that were not yet reused;
+they have been there in every test, but LMDB does not promise them.
 """
 
 import asyncio
