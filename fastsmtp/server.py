@@ -142,8 +142,6 @@ async def supervise(config: Config, doors: Doors, held: Lock) -> int:
             roles.living(config, "supervise", 1, epoch, pages)
         )
         # LMDB opens once in a process: what commits epochs and what reads share it.
-        stack.callback(Index(config.data, config.store, readonly=False).close)
-        # Opened for writing: the epoch of each worker is committed here.
         index = Index(config.data, config.store, readonly=False)
         store = LmdbStore(config.data, config.store, index)
         stack.push_async_callback(store.close)
