@@ -99,13 +99,16 @@ def test_an_answer_given_inside_the_question_counts() -> None:
     assert not d.session.pending
 
 
+@pytest.mark.parametrize("way", ["lost", "shut"])
 @pytest.mark.parametrize("answer", [None, UNAVAILABLE])
 def test_a_connection_lost_while_the_commit_is_pending_is_harmless(
-    answer: Refused | None,
+    answer: Refused | None, way: str
 ) -> None:
     d = Dialogue()
     d.door.says["message"] = PENDING
     d.start().feed(b"x\r\n.\r\nNOOP\r\n")
+    if way == "shut":
+        d.session.shut(Refused(421, "4.3.2", "Leaving", "overload"), "shutdown")
     d.session.lost()
     assert d.session.answer(answer) is None
     assert d.door.aborts == 0

@@ -216,11 +216,13 @@ cdef class Session:
 
     def shut(self, refused, str parting):
         """End the dialogue with a 421, whatever its state; returns the line."""
+        cdef int verb = self.verb
         if self.state == CLOSED:
             return None
         self.verb = OTHER
         self._deny(refused)
         self._close(parting)
+        self.verb = verb  # its answer may still come
         return self._said()
 
     def lost(self):
