@@ -36,7 +36,7 @@ SPARE_FILES: Final = 200  # descriptors beside those of connections
 FEW_INODES: Final = 10_000
 VOLATILE: Final = {"tmpfs", "ramfs", "overlay"}
 REMOTE: Final = {"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"}
-PACKAGES: Final = ("uvloop", "lmdb", "msgspec", "prometheus-client", "argon2-cffi")
+PACKAGES: Final = ("uvloop", "lmdb", "msgspec", "httptools", "argon2-cffi")
 
 
 class Finding(NamedTuple):
