@@ -324,6 +324,18 @@ def test_a_closed_connection_that_lingers_is_aborted() -> None:
     in_loop(test)
 
 
+def test_commands_are_read_in_small_pieces_and_bodies_in_large() -> None:
+    async def test(world: World) -> None:
+        guest, _ = world.connect()
+        assert len(guest.get_buffer(-1)) == 16 * 1024
+        for piece in OPENING:
+            feed(guest, piece)
+        assert len(guest.get_buffer(-1)) == 256 * 1024
+        assert len(world.server.guest().get_buffer(-1)) == 16 * 1024
+
+    in_loop(test)
+
+
 def test_input_waits_while_a_commit_is_pending() -> None:
     async def test(world: World) -> None:
         world.store.holding = True

@@ -40,6 +40,7 @@ from fastsmtp.store.base import Store
 
 SPARE_DESCRIPTORS: Final = 256  # for segments, the index, metrics and what comes
 BACKLOG_MOST: Final = 1024 * 1024  # octets of one body on their way to the disk
+COMMANDS_MOST: Final = 16 * 1024  # octets of commands read at once
 RETRY: Final = 0.005  # seconds until connections that wait for the disk are looked at
 RETRY_EACH: Final = 0.00001  # seconds more for each of them, so that it stays cheap
 _OPEN: Final = int(counts.OPEN)
@@ -100,6 +101,12 @@ class Guest(Connection):
             self.transport.write(replies.refusal(refused))
             self.close()
         self.server.clock.watch(self, self.active + self.server.shortest)
+
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
+        """Only a body is read in large pieces: commands may have to be held."""
+        if self.network and self.session.state == _BODY:
+            return self.shared
+        return self.server.small
 
     def buffer_updated(self, nbytes: int) -> None:
         if self.closing:
@@ -230,6 +237,7 @@ class Smtpd:
             lambda error: report.fault("smtp", error),
         )
         self.shared = shared_buffer()
+        self.small = memoryview(self.shared)[:COMMANDS_MOST]
         self.draining = False
         self.shortest = min(
             *(options.command_timeout, options.data_timeout),
