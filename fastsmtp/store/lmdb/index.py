@@ -14,6 +14,7 @@ disk. The map is one large sparse range, set once and never resized.
 import errno
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct
@@ -363,10 +364,20 @@ def scan_in(
     return found
 
 
+_one_at_a_time: Final = threading.Lock()
+"""Opening a database waits for LMDB's writer without giving up the GIL, and the writer
+wants the GIL to end: two threads of a supervisor must not commit epochs together."""
+
+
 def next_epoch(data: Path, options: StoreOptions) -> int:
     """Commit the next epoch to the index (made when absent) and return it.
 
     The supervisor calls it once for every process life it starts."""
+    with _one_at_a_time:
+        return _next_epoch(data, options)
+
+
+def _next_epoch(data: Path, options: StoreOptions) -> int:
     index = Index(data, options, readonly=False)
     try:
         with index.env.begin(db=index.meta, write=True) as txn:
