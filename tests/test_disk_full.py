@@ -86,7 +86,7 @@ def test_a_full_disk_is_answered_452_until_there_is_space(
                 code, text = reply_to_mail(server)
                 assert (code, text[:5]) == (452, b"4.3.1")
                 until(lambda: not server.ready(), 10, "/readyz says no")
-                server.command("user", "remove", OTHER)
+                server.command("user", "remove", "--yes", OTHER)
             until(lambda: reply_to_mail(server)[0] == 250, RECOVERY_SECONDS, "recovery")
             load.more(200)
             until(server.ready, 10, "/readyz says yes")

@@ -72,6 +72,20 @@ async def refuse_mail_while_the_log_fails(place: Path, disk: Faults) -> None:
     assert faults(place) == []
 
 
+async def find_out_itself_that_the_log_works(place: Path, disk: Faults) -> None:
+    """The door is shut meanwhile, so no mail comes that would try it."""
+    async with keeper(place, ROOM) as store:
+        await mail(store, b"first")
+        disk.set("any", errno.ENOSPC, count=0, on="/log/")
+        with pytest.raises(StoreUnavailable):
+            await mail(store, b"lost, and said so", wait=False)
+        await until(lambda: store.healthy() is not None)
+        disk.clear()
+        await until(lambda: store.healthy() is None)
+        await mail(store, b"taken")
+    assert faults(place) == []
+
+
 async def delivered_soon(store: LmdbStore) -> int:
     """The log opens a new segment by itself when the disk works again."""
     while True:
@@ -102,6 +116,7 @@ CASES = (
     acknowledge_nothing_after_a_failed_sync,
     refuse_mail_while_the_log_fails,
     keep_what_a_full_disk_held_up,
+    find_out_itself_that_the_log_works,
 )
 
 

@@ -8,6 +8,7 @@ applied. What lies between is the unapplied log, and its size and age are bounde
 """
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -262,6 +263,13 @@ class Intake:
 
     # trouble and the end
 
+    def probe(self, id: int) -> None:
+        """Try to write again while the log fails: only an append opens a segment.
+
+        An empty body without references, which is swept like any other."""
+        with contextlib.suppress(StoreUnavailable):
+            self.submit(id, Kind.BLOB, b"", b"", b"", _nobody)
+
     def trouble(self) -> str | None:
         """Why records cannot be taken at present; no IO."""
         number = self.writer.error()
@@ -288,6 +296,10 @@ class Intake:
             done(stopped)
         for _, future in self._visible:
             future.cancel()
+
+
+def _nobody(error: Exception | None) -> None:
+    """Nobody waits for a probe."""
 
 
 def _both(first: Done, second: Done) -> Done:

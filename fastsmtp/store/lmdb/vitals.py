@@ -31,6 +31,8 @@ class Patient(Protocol):
     options: StoreOptions
     index: Index
 
+    def next_id(self) -> int: ...
+
     def judge(self, reason: str | None) -> None: ...
 
     def trim_files(self) -> None: ...
@@ -83,6 +85,8 @@ class Vitals:
             with contextlib.suppress(OSError):
                 self._space = await loop.run_in_executor(None, self._measure)
             self._store.trim_files()
+        if self._intake.writer.error():
+            self._intake.probe(self._store.next_id())
         self._store.judge(self._reason())
 
     def _reason(self) -> str | None:
