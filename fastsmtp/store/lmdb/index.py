@@ -214,6 +214,9 @@ class Index:
             self.idle = env.open_db(b"idle", create=not readonly)
             self.aside = env.open_db(b"aside", create=not readonly)
             self.segment = env.open_db(b"segment", create=not readonly)
+        except lmdb.Error as error:
+            self.close()
+            raise fault(error) from error
         except BaseException:
             self.close()
             raise
