@@ -1,6 +1,7 @@
 """Root acts as the owner of the data directory, so that no file in it is root's."""
 
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,22 @@ def as_owner(data: Path) -> Iterator[None]:
     finally:
         os.seteuid(user)
         os.setegid(group)
+
+
+def become_owner(data: Path) -> None:
+    """As `as_owner`, for good: root cannot be had again, not by a bug either.
+
+    The groups become the owner's. `OSError` when the kernel does not allow it."""
+    owner = _owner(data)
+    if os.geteuid() != 0 or owner is None or owner[0] == 0:
+        return
+    user, group = owner
+    try:
+        os.initgroups(pwd.getpwuid(user).pw_name, group)
+    except KeyError:  # a number without a name
+        os.setgroups([group])
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
 
 
 def _owner(data: Path) -> tuple[int, int] | None:
