@@ -25,8 +25,9 @@ from typing import Final, NamedTuple
 from fastsmtp.errors import FormatTooNew
 
 MAGIC: Final = int.from_bytes(b"smtpcell", "big")
-FORMAT: Final = 1
-HEADER: Final = 8  # cells
+FORMAT: Final = 2
+HEADER: Final = 24  # cells
+EXCUSE: Final = 64  # octet of the header from which on a text stands
 OCTET: Final = 8  # octets in a cell
 ROLES: Final = ("all", "supervise", "receive", "keep")
 
@@ -45,7 +46,10 @@ STATES: Final = ("starting", "serving", "draining")
 
 
 class Page(NamedTuple):
-    """What stands in the header of a page in use."""
+    """What stands in the header of a page in use.
+
+    excuse  why it takes no mail; empty: it does
+    """
 
     slot: int
     pid: int
@@ -53,6 +57,7 @@ class Page(NamedTuple):
     role: str
     started: int
     state: str
+    excuse: str
 
 
 class Pages:
@@ -120,6 +125,19 @@ class Pages:
         """The process of this slot is now `starting`, `serving` or `draining`."""
         self._header(slot)[Place.STATE] = STATES.index(state)
 
+    def excuse(self, slot: int, text: str) -> None:
+        """The process of this slot takes no mail, and why; empty: it does again."""
+        room = (HEADER * OCTET) - EXCUSE
+        cut = text.encode()[:room].ljust(room, b"\0")
+        first = slot * self._page + EXCUSE
+        if self._map[first : first + room] != cut:
+            self._map[first : first + room] = cut
+
+    def _excuse_of(self, slot: int) -> str:
+        first = slot * self._page
+        octets = self._map[first + EXCUSE : first + HEADER * OCTET]
+        return octets.rstrip(b"\0").decode(errors="replace")
+
     def fold(self, slot: int, gauges: Iterable[int]) -> None:
         """The process of this slot is dead: keep its counters, drop its `gauges`."""
         cells, base = self._cells(slot), self._cells(0)
@@ -132,13 +150,17 @@ class Pages:
         head = self._header(slot)
         for field in Place:
             head[field] = 0
+        self.excuse(slot, "")
 
     def live(self) -> Iterator[Page]:
         """The slots in use."""
         for slot in range(1, self.slots + 1):
             pid, epoch, role, started, state = self._header(slot)[: len(Place)]
             if pid:
-                yield Page(slot, pid, epoch, ROLES[role], started, STATES[state])
+                excuse = self._excuse_of(slot)
+                yield Page(
+                    *(slot, pid, epoch, ROLES[role], started, STATES[state], excuse)
+                )
 
     def sums(self, largest: Iterable[int] = ()) -> list[int]:
         """Every cell added over the base and all slots; of the places in `largest`,

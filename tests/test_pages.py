@@ -41,6 +41,18 @@ def test_a_slot_says_who_counts_in_it(pages: Pages) -> None:
     assert page.state == "serving"
 
 
+def test_an_excuse_is_cut_and_goes_with_its_process(pages: Pages) -> None:
+    cells = pages.claim(2, "receive", 9)
+    pages.excuse(2, "the disk is full")
+    assert [page.excuse for page in pages.live()] == ["the disk is full"]
+    pages.excuse(2, "é" * 500)
+    assert {*next(pages.live()).excuse} <= {"é", "\ufffd"}
+    assert cells.tolist() == [0] * CELLS
+    pages.fold(2, gauges=[])
+    pages.claim(2, "receive", 10)
+    assert next(pages.live()).excuse == ""
+
+
 def test_folding_keeps_counters_and_drops_gauges(pages: Pages) -> None:
     cells = pages.claim(1, "receive", 1)
     cells[0], cells[1] = 10, 4
