@@ -19,7 +19,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from fastsmtp import metrics
 from fastsmtp.auth.accounts import Directory
@@ -48,6 +48,7 @@ from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 
 T = TypeVar("T")
+LOOK: Final = 0.25  # seconds between looks at the store's health
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,27 @@ async def storing(
             f"record {queue_id(record.id)} was set aside", reason_of(error)
         )
         store.keeper.on_damaged = lambda where, why: report.store_trouble(where, why)
+    telling = asyncio.ensure_future(tell_trouble(process, store))
     try:
         yield store
     finally:
+        telling.cancel()
         await store.close()
+
+
+async def tell_trouble(process: Process, store: LmdbStore) -> None:
+    """Keep in the page why the store takes no mail: the supervisor's /readyz asks."""
+    while True:
+        process.pages.excuse(process.slot, store.healthy() or "")
+        await asyncio.sleep(LOOK)
+
+
+async def settled(store: LmdbStore, patience: float) -> None:
+    """Wait until what this process accepted is applied, so that after a clean end
+    readers see all of it; what is left after `patience` seconds the next start applies.
+    """
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(store.applied(0), patience)
 
 
 class People:

@@ -7,7 +7,10 @@ mode split  this process supervises: it owns the sockets and the metrics endpoin
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
+import sys
 import time
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -20,37 +23,59 @@ from fastsmtp.config import Config
 from fastsmtp.ending import Ending
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.net.listener import bind
-from fastsmtp.owner import as_owner
+from fastsmtp.owner import as_owner, become_owner
 from fastsmtp.pages import Pages
 from fastsmtp.pulse import RESTARTS
 from fastsmtp.roles import Process
+from fastsmtp.serve.control import SOCKET
 from fastsmtp.store.lmdb import LmdbStore, Lock, lock, next_epoch
 from fastsmtp.store.lmdb.index import Index
 from fastsmtp.supervisor import Supervisor, Worker
 
 PAGES: Final = "counters"  # file in the run directory
 GRACE: Final = 30.0  # seconds a transaction under way may still take
+SETTLING: Final = 5.0  # seconds after that until all that was accepted is applied
+LONGEST_SOCKET: Final = 107  # octets of a path in sockaddr_un
 FIRST_WORKER: Final = 2  # slot of the keeper; receivers follow
 PATIENCE: Final = 3.0  # seconds to wait for the workers of a killed supervisor
+NOT_STARTED: Final = 127  # reported as the exit status of a worker that never was
+MOMENT: Final = 0.1  # seconds to wait for their ports after that
 BROKEN: Final = 1  # exit status when a role ended by itself
 
 
 def serve(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit status.
 
-    Raises `OSError` when an address cannot be listened on, `StoreUnavailable` when
-    another server has the data directory or the disk fails, `FormatTooNew`.
+    Raises `OSError` when an address cannot be listened on or a folder cannot be used,
+    `StoreUnavailable` when another server has the data directory or the disk fails,
+    `FormatTooNew`.
     """
+    one = config.processes.mode == "one"
     with ExitStack() as stack:
-        one = config.processes.mode == "one"
-        doors = Doors(config, 1 if one else config.processes.receivers)
+        with as_owner(config.data):
+            prepare(config)
+            held = stack.enter_context(claim(config.data))
+        # Not before the claim: until then a killed server's workers have the ports.
+        doors = open_doors(config, 1 if one else config.processes.receivers)
         stack.callback(doors.close)
-        stack.enter_context(as_owner(config.data))
-        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        config.run.mkdir(parents=True, exist_ok=True, mode=0o700)
-        held = stack.enter_context(claim(config.data))
+        become_owner(config.data)
+        if not one and not os.access(sys.executable, os.X_OK):
+            text = "the owner of the data directory may not run it"
+            raise OSError(errno.EACCES, text, sys.executable)
         run = serve_one(config, doors) if one else supervise(config, doors, held)
         return uvloop.run(run)
+
+
+def prepare(config: Config) -> None:
+    """Make the folders. `OSError` when that cannot be, with the path."""
+    for folder in (config.data, config.run):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, "is not ours to write to", str(folder))
+    socket_path = str(config.run / SOCKET)
+    if len(os.fsencode(socket_path)) > LONGEST_SOCKET:
+        text = f"too long for a socket's name ({LONGEST_SOCKET} octets): set `run`"
+        raise OSError(errno.ENAMETOOLONG, text, socket_path)
 
 
 def claim(data: Path) -> Lock:
@@ -66,8 +91,20 @@ def claim(data: Path) -> Lock:
         time.sleep(0.02)
 
 
+def open_doors(config: Config, receivers: int) -> Doors:
+    """A process that ends lets go of its lock a moment before its sockets."""
+    deadline = time.monotonic() + MOMENT
+    while True:
+        try:
+            return Doors(config, receivers)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
 class Doors:
-    """The listening sockets, bound before anything else can fail.
+    """The listening sockets, bound before a worker or a store is opened.
 
     smtp  one list of sockets for each receiver
     """
@@ -100,10 +137,19 @@ class Doors:
             sock.close()
 
 
+def counting(config: Config, slots: int) -> Pages:
+    """The file of counters, made new. Raises `OSError` with its path."""
+    path = config.run / PAGES
+    try:
+        return Pages.create(path, metrics.CELLS, slots)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 async def serve_one(config: Config, doors: Doors) -> int:
     """All roles in this process."""
     epoch = next_epoch(config.data, config.store)
-    pages = Pages.create(config.run / PAGES, metrics.CELLS, 1)
+    pages = counting(config, 1)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         process = await enter(roles.living(config, "all", 1, epoch, pages))
@@ -129,6 +175,8 @@ async def serve_one(config: Config, doors: Doors) -> int:
         process.report.server("draining")
         pages.tell(process.slot, "draining")
         await smtpd.drain(GRACE)
+        if not ending.status:
+            await roles.settled(store, SETTLING)
     return ending.status
 
 
@@ -136,12 +184,12 @@ async def supervise(config: Config, doors: Doors, held: Lock) -> int:
     """Receivers and a keeper as processes of their own."""
     epoch = next_epoch(config.data, config.store)
     receivers = len(doors.smtp)
-    pages = Pages.create(config.run / PAGES, metrics.CELLS, FIRST_WORKER + receivers)
+    pages = counting(config, FIRST_WORKER + receivers)
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(
             roles.living(config, "supervise", 1, epoch, pages)
         )
-        # LMDB opens once in a process: what commits epochs and what reads share it.
+        # LMDB opens once in a process: what commits epochs shares it with what reads.
         index = Index(config.data, config.store, readonly=False)
         store = LmdbStore(config.data, config.store, index)
         stack.push_async_callback(store.close)
@@ -177,7 +225,7 @@ def replaced(process: Process, worker: Worker, status: int | Exception) -> None:
     """A worker died: keep its counters, drop its gauges, say so."""
     if isinstance(status, Exception):
         process.report.fault(f"starting {worker.role}", status)
-        status = 1
+        status = NOT_STARTED
     slot = FIRST_WORKER + worker.slot
     process.pages.fold(slot, metrics.GAUGES)
     metrics.PULSE.of(process.cells)[RESTARTS.place(worker.role)] += 1
@@ -189,8 +237,8 @@ def unready(process: Process, ending: Ending, workers: int) -> str | None:
     """Why mail is not taken; None when all workers serve and the store is well."""
     if ending.asked:
         return "draining"
-    states = [page.state for page in process.pages.live() if page.slot > 1]
-    serving = states.count("serving")
+    pages = [page for page in process.pages.live() if page.slot >= FIRST_WORKER]
+    serving = sum(page.state == "serving" for page in pages)
     if serving < workers:
         return f"{serving} of {workers} processes serve"
-    return None
+    return next((f"{page.role}: {page.excuse}" for page in pages if page.excuse), None)

@@ -5,33 +5,33 @@ that what waits in an accept queue survives a receiver that dies. It parses noth
 stranger sent.
 
 What a worker inherits: its sockets, the lock of the data directory (it is free again
-only when the last process of this server is gone), and the read end of a pipe that
-brings its orders and then stays open. When that pipe closes the supervisor is dead and
-the worker ends too, so there are never two keepers.
+only when the last process of this server is gone), and the read end of a pipe, its
+lifeline. That brings its orders and stays open; one more octet, END, tells it to drain.
+When it closes without it the supervisor is dead, and the worker ends within a moment,
+so there are never two keepers. Draining is not told by a signal: `systemctl stop` sends
+SIGTERM to every process of a service, and a keeper must outlive the receivers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import io
 import os
-import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 
-from fastsmtp.errors import StoreUnavailable
-
 STABLE: Final = 10.0  # seconds after which a worker that dies counts as the first again
 SLOWEST: Final = 10.0  # seconds: the longest pause before a worker is replaced
 FIRST_PAUSE: Final = 0.05  # seconds before the second try in a row; then doubled
+END: Final = b"."  # on a lifeline behind the orders: drain, then end
+COMMAND: Final = (sys.executable, "-m", "fastsmtp.worker")
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -68,7 +68,11 @@ def _read_exactly(stream: io.RawIOBase, size: int) -> bytes:
 
 @dataclass(slots=True)
 class Worker:
-    """A place for a process: the role and slot stay, the processes come and go."""
+    """A place for a process: the role and slot stay, the processes come and go.
+
+    process  None before the first start, and after one that failed
+    started  monotonic time of the last start, or of the attempt
+    """
 
     role: str
     slot: int
@@ -90,20 +94,32 @@ class Worker:
             return 0.0
         return min(FIRST_PAUSE * 2.0 ** (self.failures - 2), SLOWEST)
 
-    def signal(self, number: int) -> None:
+    def tell_end(self) -> None:
+        """Drain and end; said again it does no harm."""
+        if self.lifeline >= 0:
+            with contextlib.suppress(BrokenPipeError, BlockingIOError):
+                os.write(self.lifeline, END)
+
+    def kill(self) -> None:
         if self.process is not None and self.alive:
             with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
+                self.process.kill()
+
+    def close_lifeline(self) -> None:
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
 
 
 class Supervisor:
-    """Laws: a worker runs exactly while `stopping` is false or it still drains; each
-    life of a worker has its own epoch, committed before it starts.
+    """Laws: a worker is replaced exactly while nobody has asked for the end; each life
+    of a worker has its own epoch, committed before it starts.
 
     next_epoch  commits and returns the epoch of the next life
     lock        descriptor of the data directory's lock, inherited by every worker
     died        told of every death before it is replaced: the worker, and its exit
                 status or why it could not be started
+    command     what runs a worker; its pipe, role and slot are added
     """
 
     def __init__(
@@ -113,86 +129,85 @@ class Supervisor:
         next_epoch: Callable[[], int],
         lock: int,
         died: Callable[[Worker, int | Exception], None],
+        command: Sequence[str] = COMMAND,
     ) -> None:
         self.workers = workers
         self._config = config
         self._next_epoch = next_epoch
         self._lock = lock
         self._died = died
-        self._stopping = False
-
-    def stopping(self) -> bool:
-        return self._stopping
+        self._command = tuple(command)
+        self._stopping = asyncio.Event()
+        self._at_once = False
 
     def start(self) -> None:
         for worker in self.workers:
             worker.watcher = asyncio.create_task(self._keep_running(worker))
 
     async def _keep_running(self, worker: Worker) -> None:
-        while not self.stopping():
-            try:
-                status: int | Exception
-                await self._spawn(worker)
-                assert worker.process is not None
-                if self.stopping():
-                    worker.signal(signal.SIGTERM)
-                status = await worker.process.wait()
-            except Exception as error:  # it could not be started: the disk, a limit
-                status = error
-            except StoreUnavailable:  # no epoch while the disk is full: try again
-                status = errno.ENOSPC
-            self._end_lifeline(worker)
-            if self.stopping():
+        while not self._stopping.is_set():
+            status = await self._one_life(worker)
+            worker.close_lifeline()
+            if self._stopping.is_set():
                 return
             self._died(worker, status)
-            await asyncio.sleep(worker.pause(time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                pause = worker.pause(time.monotonic())
+                await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _spawn(self, worker: Worker) -> None:
-        epoch = await asyncio.to_thread(self._next_epoch)
+    async def _one_life(self, worker: Worker) -> int | Exception:
+        """The exit status, or why there was none: the disk is full, a limit, …"""
+        worker.process = None
+        worker.started = time.monotonic()
+        try:
+            epoch = await asyncio.to_thread(self._next_epoch)
+            if self._stopping.is_set():
+                return 0
+            worker.process = await self._spawn(worker, epoch)
+        except Exception as error:
+            return error
+        if self._at_once:
+            worker.kill()
+        elif self._stopping.is_set():
+            worker.tell_end()
+        return await worker.process.wait()
+
+    async def _spawn(self, worker: Worker, epoch: int) -> asyncio.subprocess.Process:
         fds = tuple(s.fileno() for s in worker.sockets)
         orders = Orders(worker.role, worker.slot, epoch, self._config, fds)
         data = msgspec.json.encode(orders)
-        theirs, ours = os.pipe()
-        worker.lifeline = ours
-        worker.started = time.monotonic()
+        theirs, worker.lifeline = os.pipe()
         try:
-            worker.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "fastsmtp.worker", str(theirs)),
+            process = await asyncio.create_subprocess_exec(
+                *(*self._command, str(theirs)),
                 *(worker.role, str(worker.slot)),  # for who reads the process list
                 stdin=asyncio.subprocess.DEVNULL,
                 pass_fds=(theirs, self._lock, *fds),
             )
         finally:
             os.close(theirs)
-        await asyncio.to_thread(_write_all, ours, len(data).to_bytes(8, "big") + data)
-
-    def _end_lifeline(self, worker: Worker) -> None:
-        if worker.lifeline >= 0:
-            os.close(worker.lifeline)
-            worker.lifeline = -1
+        with contextlib.suppress(BrokenPipeError):  # it died: its status says more
+            framed = len(data).to_bytes(8, "big") + data
+            await asyncio.to_thread(_write_all, worker.lifeline, framed)
+        os.set_blocking(worker.lifeline, False)
+        return process
 
     async def stop(self, order: tuple[str, ...]) -> None:
         """Drain role by role: the next in `order` is told when the last is gone."""
-        self._stopping = True
+        self._stopping.set()
         for role in order:
             mine = [w for w in self.workers if w.role == role]
             for worker in mine:
-                worker.signal(signal.SIGTERM)
-            await asyncio.gather(*(self._gone(w) for w in mine))
-
-    async def _gone(self, worker: Worker) -> None:
-        if worker.watcher is None:
-            return
-        if worker.process is not None and not worker.alive:
-            worker.watcher.cancel()  # it waits to try again
-        with contextlib.suppress(asyncio.CancelledError):
-            await worker.watcher
+                if worker.alive:
+                    worker.tell_end()
+            await asyncio.gather(*(w.watcher for w in mine if w.watcher is not None))
 
     def stop_now(self) -> None:
         """End every worker at once; what was acknowledged is durable already."""
-        self._stopping = True
+        self._at_once = True
+        self._stopping.set()
         for worker in self.workers:
-            worker.signal(signal.SIGKILL)
+            worker.kill()
 
     def describe(self) -> list[dict[str, Any]]:
         """Role, slot, process id and uptime in seconds of every worker."""

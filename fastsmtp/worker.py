@@ -1,7 +1,7 @@
 """A process that the supervisor started: `python -m fastsmtp.worker PIPE`.
 
-It reads its orders, opens the objects of its role, and serves until it is told to end
-or the pipe closes, which means that the supervisor is dead.
+It reads its orders, opens the objects of its role, and serves until the pipe tells it
+to end, or closes, which means that the supervisor is dead.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ import uvloop
 
 from fastsmtp import metrics, roles
 from fastsmtp.config import Config
-from fastsmtp.ending import Ending
+from fastsmtp.ending import AT_ONCE, Ending
+from fastsmtp.errors import FormatTooNew, StoreUnavailable
 from fastsmtp.pages import Pages
 from fastsmtp.roles import Process
-from fastsmtp.server import FIRST_WORKER, GRACE, PAGES
-from fastsmtp.supervisor import Orders, read_orders
+from fastsmtp.serve.smtpd import Smtpd
+from fastsmtp.server import FIRST_WORKER, GRACE, PAGES, SETTLING
+from fastsmtp.store.lmdb import LmdbStore
+from fastsmtp.supervisor import END, Orders, read_orders
 
 BROKEN: Final = 70  # exit status: a part of the role ended by itself (EX_SOFTWARE)
+ORPHAN_GRACE: Final = 1.0  # seconds transactions may still take without a supervisor
+ORPHAN_END: Final = 2.0  # seconds until an orphan ends at once; see `server.PATIENCE`
 
 
 def slot_of(number: int) -> int:
@@ -31,7 +36,30 @@ def slot_of(number: int) -> int:
     return FIRST_WORKER + number
 
 
-async def work(orders: Orders, lifeline: int) -> int:
+class Lifeline:
+    """The pipe behind the orders. Law: without a supervisor this process is gone
+    within `ORPHAN_END`, so that the next server has the data directory soon."""
+
+    def __init__(self, pipe: int, ending: Ending) -> None:
+        os.set_blocking(pipe, False)
+        self.orphaned = asyncio.Event()
+        self._pipe = pipe
+        self._ending = ending
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(pipe, self._heard)
+
+    def _heard(self) -> None:
+        if os.read(self._pipe, 64).startswith(END):
+            self._ending.ask()
+            return
+        self._loop.remove_reader(self._pipe)
+        self.orphaned.set()
+        self._ending.ask()
+        # What hangs is cut off: all that was acknowledged is durable.
+        self._loop.call_later(ORPHAN_END, os._exit, AT_ONCE)
+
+
+async def work(orders: Orders, pipe: int) -> int:
     config = Config.from_json(orders.config.encode())
     pages = Pages.open(config.run / PAGES, metrics.CELLS)
     slot = slot_of(orders.slot)
@@ -39,62 +67,75 @@ async def work(orders: Orders, lifeline: int) -> int:
         process = await stack.enter_async_context(
             roles.living(config, orders.role, slot, orders.epoch, pages)
         )
-        ending = Ending(terminal=False)
-        asyncio.get_running_loop().add_reader(lifeline, orphaned, lifeline, ending)
-        if orders.role == "keep":
-            await keep(process, ending, stack)
-        else:
-            sockets = [socket.socket(fileno=fd) for fd in orders.sockets]
-            await receive(process, ending, stack, (orders.slot, sockets))
-        return ending.status
+        ending = Ending(signals=False)
+        lifeline = Lifeline(pipe, ending)
+        try:
+            if orders.role == "keep":
+                await keep(process, ending)
+            else:
+                sockets = [socket.socket(fileno=fd) for fd in orders.sockets]
+                await receive(process, ending, lifeline, (orders.slot, sockets))
+        except (OSError, StoreUnavailable, FormatTooNew) as error:
+            process.report.fault(f"{orders.role} could not start or end", error)
+            ending.ask(BROKEN)
+    return ending.status
 
 
-def orphaned(lifeline: int, ending: Ending) -> None:
-    """The pipe was closed: the supervisor is gone, whatever the reason."""
-    asyncio.get_running_loop().remove_reader(lifeline)
-    ending.ask()
-
-
-async def keep(process: Process, ending: Ending, stack: AsyncExitStack) -> None:
+async def keep(process: Process, ending: Ending) -> None:
     def broken(what: str, error: BaseException) -> None:
         process.report.fault(what, error)
         ending.ask(BROKEN)
 
-    store = await stack.enter_async_context(roles.storing(process, 0, shared=True))
-    store.on_fatal(lambda reason: broken("the index", OSError(reason)))
-    people = roles.People(process.config, store)
-    await stack.enter_async_context(roles.keeping(process, store, people, broken))
-    process.pages.tell(process.slot, "serving")
-    await ending.wait()
-    process.pages.tell(process.slot, "draining")
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        store = await enter(roles.storing(process, 0, shared=True))
+        store.on_fatal(lambda reason: broken("the index", OSError(reason)))
+        people = roles.People(process.config, store)
+        await enter(roles.keeping(process, store, people, broken))
+        process.pages.tell(process.slot, "serving")
+        await ending.wait()
+        process.pages.tell(process.slot, "draining")
+        if not ending.status:
+            await roles.settled(store, SETTLING)
 
 
 async def receive(
     process: Process,
     ending: Ending,
-    stack: AsyncExitStack,
+    lifeline: Lifeline,
     place: tuple[int, list[socket.socket]],
 ) -> None:
     series, sockets = place
-    store = await stack.enter_async_context(roles.storing(process, series, shared=True))
-    people = roles.People(process.config, store)
-    smtpd = await stack.enter_async_context(
-        roles.receiving(process, store, people, sockets)
-    )
-    process.pages.tell(process.slot, "serving")
-    await ending.wait()
-    process.pages.tell(process.slot, "draining")
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        store = await enter(roles.storing(process, series, shared=True))
+        people = roles.People(process.config, store)
+        smtpd = await enter(roles.receiving(process, store, people, sockets))
+        process.pages.tell(process.slot, "serving")
+        await ending.wait()
+        process.pages.tell(process.slot, "draining")
+        draining = asyncio.ensure_future(drain(smtpd, store))
+        orphaned = asyncio.ensure_future(lifeline.orphaned.wait())
+        await asyncio.wait((draining, orphaned), return_when=asyncio.FIRST_COMPLETED)
+        orphaned.cancel()
+        if not draining.done():
+            draining.cancel()
+            await smtpd.drain(ORPHAN_GRACE)
+
+
+async def drain(smtpd: Smtpd, store: LmdbStore) -> None:
+    """Finish what is in flight, then wait until the keeper has applied it."""
     await smtpd.drain(GRACE)
+    await roles.settled(store, SETTLING)
 
 
 def main() -> int:
-    lifeline = int(sys.argv[1])
+    pipe = int(sys.argv[1])
     try:
-        orders = read_orders(lifeline)
+        orders = read_orders(pipe)
     except EOFError:
         return 0
-    os.set_blocking(lifeline, False)
-    return uvloop.run(work(orders, lifeline))
+    return uvloop.run(work(orders, pipe))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from fastsmtp.cells import fresh
@@ -198,3 +199,11 @@ class FakeReport:
 
     def named(self, name: str) -> list[tuple[Any, ...]]:
         return [fact for fact in self.facts if fact[0] == name]
+
+
+async def turns_until(holds: Callable[[], bool]) -> None:
+    """Let the loop turn until it holds; who calls bounds the time."""
+    while True:
+        if holds():
+            return
+        await asyncio.sleep(0)

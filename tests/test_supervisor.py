@@ -1,8 +1,20 @@
+"""Workers come, are told to end, and are replaced; nothing here serves mail."""
+
+import asyncio
+import itertools
 import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
+import uvloop
+from fakes import turns_until
 
-from fastsmtp.supervisor import STABLE, Orders, Worker, read_orders
+from fastsmtp import supervisor
+from fastsmtp.errors import StoreUnavailable
+from fastsmtp.supervisor import STABLE, Orders, Supervisor, Worker, read_orders
 
 
 def framed(data: bytes) -> int:
@@ -13,8 +25,6 @@ def framed(data: bytes) -> int:
 
 
 def test_a_worker_reads_its_orders_from_the_pipe() -> None:
-    import msgspec
-
     orders = Orders("receive", 1, 7, "{}", (5, 6))
     data = msgspec.json.encode(orders)
     assert read_orders(framed(len(data).to_bytes(8, "big") + data)) == orders
@@ -33,3 +43,142 @@ def test_a_worker_that_keeps_dying_is_replaced_ever_more_slowly() -> None:
     assert pauses[:4] == [0.0, 0.05, 0.1, 0.2]
     assert pauses[-1] == 10.0
     assert worker.pause(100.0 + STABLE + 1) == 0.0
+
+
+# stand-ins for workers: programs that only know the pipe
+
+PATIENT = """
+import os, sys
+pipe = int(sys.argv[1])
+os.read(pipe, int.from_bytes(os.read(pipe, 8), "big"))
+sys.exit({b".": 0, b"": 9}[os.read(pipe, 1)])
+"""
+DEAF = "import signal; [signal.pause() for _ in range(9)]"
+
+
+class Rig:
+    """A supervisor whose deaths are noted; `enough` is set at the third."""
+
+    def __init__(self, *programs: tuple[str, str]) -> None:
+        self.deaths: list[int | Exception] = []
+        self.enough = asyncio.Event()
+        self.epochs = itertools.count(1)
+        self.workers = [Worker(role, n) for n, (role, _) in enumerate(programs)]
+        self.lock = os.open(os.devnull, os.O_RDONLY)
+        command = (sys.executable, "-I", "-S", "-c", programs[0][1])
+        self.supervisor = Supervisor(
+            *(self.workers, "{}", self.epoch, self.lock, self.died, command)
+        )
+
+    def epoch(self) -> int:
+        return next(self.epochs)
+
+    def died(self, worker: Worker, status: int | Exception) -> None:
+        self.deaths.append(status)
+        if len(self.deaths) >= 3:
+            self.enough.set()
+
+    async def alive(self) -> None:
+        await turns_until(lambda: all(w.alive for w in self.workers))
+
+
+def run(work: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        await asyncio.wait_for(work(), 10)
+
+    uvloop.run(bounded())
+
+
+@pytest.mark.slow
+def test_workers_are_told_to_drain_and_then_are_not_replaced() -> None:
+    async def work() -> None:
+        rig = Rig(("receive", PATIENT), ("keep", PATIENT))
+        rig.supervisor.start()
+        await rig.alive()
+        await rig.supervisor.stop(("receive", "keep"))
+        assert [w.process and w.process.returncode for w in rig.workers] == [0, 0]
+        assert rig.deaths == []
+        assert [w.lifeline for w in rig.workers] == [-1, -1]
+
+    run(work)
+
+
+@pytest.mark.slow
+def test_a_stop_while_workers_start_ends_them_too() -> None:
+    async def work() -> None:
+        rig = Rig(("receive", PATIENT), ("keep", PATIENT))
+        rig.supervisor.start()
+        await asyncio.sleep(0)
+        await rig.supervisor.stop(("receive", "keep"))
+        assert rig.deaths == []
+
+    run(work)
+
+
+@pytest.mark.slow
+def test_what_does_not_drain_is_killed_at_the_second_word() -> None:
+    async def work() -> None:
+        rig = Rig(("keep", DEAF))
+        rig.supervisor.start()
+        await rig.alive()
+        stopping = asyncio.ensure_future(rig.supervisor.stop(("keep",)))
+        await asyncio.sleep(0)
+        rig.supervisor.stop_now()
+        await stopping
+        process = rig.workers[0].process
+        assert process is not None
+        assert process.returncode == -signal.SIGKILL
+
+    run(work)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_replaced_under_a_new_epoch() -> None:
+    async def work() -> None:
+        rig = Rig(("keep", "raise SystemExit(3)"))
+        rig.supervisor.start()
+        await rig.enough.wait()
+        await rig.supervisor.stop(("keep",))
+        assert rig.deaths[:3] == [3, 3, 3]
+        assert next(rig.epochs) > 3
+
+    run(work)
+
+
+def test_a_worker_that_cannot_be_started_does_not_spin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A full disk gives no epoch, however long the last life was."""
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.001)
+
+    async def work() -> None:
+        rig = Rig(("keep", PATIENT))
+
+        def full() -> int:
+            raise StoreUnavailable("the disk is full")
+
+        rig.supervisor._next_epoch = full
+        rig.workers[0].started = -1000.0
+        rig.supervisor.start()
+        await rig.enough.wait()
+        assert rig.workers[0].failures >= 3
+        await rig.supervisor.stop(("keep",))
+        assert {str(error) for error in rig.deaths} == {"the disk is full"}
+        assert rig.workers[0].process is None
+
+    run(work)
+
+
+def test_the_end_does_not_wait_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 3600.0)
+    monkeypatch.setattr(supervisor, "SLOWEST", 3600.0)
+
+    async def work() -> None:
+        rig = Rig(("keep", PATIENT))
+        rig.supervisor._command = ("/nonexistent",)
+        rig.supervisor.start()
+        await turns_until(lambda: len(rig.deaths) == 2)
+        await rig.supervisor.stop(("keep",))
+        assert all(isinstance(e, FileNotFoundError) for e in rig.deaths)
+
+    run(work)
