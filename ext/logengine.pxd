@@ -16,6 +16,7 @@ from posix.unistd cimport close, ftruncate, write
 
 from crc32c cimport crc32c
 from logfile cimport (
+    allocate,
     create_locked,
     fill,
     free_octets,
@@ -94,6 +95,7 @@ cdef struct SchedAttr:  # sched_setattr(2); size, runtime are what is used here
 cdef enum:
     FIRST_FILL = 1 << 20  # octets of the first segment of a life, filled at once
     SPARE = 4  # times its size must be free before a segment is filled ahead
+    FEW = 4  # records a flush carries when latency counts for more than the work
     GROWTH = 4  # each next one is so much larger, up to the segment size
     BATCH = 1 << 16  # octets a buffer begins with
     EAGER = 1 << 20  # octets that are flushed without being asked
@@ -176,6 +178,8 @@ cdef struct Log:
     int ready_fd
     uint64_t ready_size
     uint64_t wanted  # octets that the preparer is asked for
+    int zeros  # filled with zeros, not only allocated
+    uint64_t opened_settled, opened_flushed  # when the present segment was opened
     int64_t prepare_at
     # names made durable
     uint64_t names_begun
@@ -337,6 +341,7 @@ cdef inline int segment_open(Log* log, uint64_t filled) noexcept nogil:
         log.failed_fd = -1
     pthread_mutex_lock(&log.mutex)
     log.number, log.durable = made.number, made.end
+    log.opened_settled, log.opened_flushed = log.settled, log.flushed
     log.broken = 0
     pthread_mutex_unlock(&log.mutex)
     return 0
@@ -529,14 +534,20 @@ cdef inline void flush_batch(Log* log, uint64_t newest) noexcept nogil:
 
 
 cdef inline void ask_ahead(Log* log) noexcept nogil:
-    """Ask for the next segment when half of this one is used. Mutex is held."""
+    """Ask for the next segment when half of this one is used. Mutex is held.
+
+    Written blocks make a flush quicker, but every octet is then written twice; blocks
+    that are only allocated cost less work. So what the flushes of this segment carried
+    decides: a few records, and their senders' wait is what counts."""
     cdef Segment* segment = &log.segment
+    cdef uint64_t flushes = log.flushed - log.opened_flushed
     if log.ready_fd >= 0 or log.wanted or log.stopping or segment.fd < 0:
         return
     if not segment.growing and segment.end < segment.size // 2:
         return
     if now_ns() < log.prepare_at:
         return
+    log.zeros = log.settled - log.opened_settled < FEW * flushes
     log.wanted = min(log.segment_size, segment.size * GROWTH)
     pthread_cond_signal(&log.prepare)
 
@@ -591,15 +602,15 @@ cdef inline void* flusher(void* argument) noexcept nogil:
 # The preparer
 
 cdef inline void prepare_segment(Log* log, uint64_t size) noexcept nogil:
-    """A file of written blocks for the next segment. Failing is no harm: a segment
-    that was not prepared grows. Where space is short zeros must not take it."""
+    """A file with blocks for the next segment. Failing is no harm: a segment that was
+    not prepared grows. Where space is short it must not be taken ahead of need."""
     cdef char name[NAME]
     cdef int fd = -1
     cdef int error = ENOSPC
     if free_octets(log.directory) >= SPARE * size:
         error = temporary(log, b"ready", &fd)
     if error == 0:
-        error = fill(fd, size, &log.stopping)
+        error = fill(fd, size, &log.stopping) if log.zeros else allocate(fd, size)
     if error and fd >= 0:
         snprintf(name, NAME, "%u.ready", <unsigned int>log.series)
         unlinkat(log.directory, name, 0)

@@ -12,6 +12,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from posix.unistd cimport close, fdatasync, fsync, ftruncate, pwrite
 
 cdef extern from "<fcntl.h>" nogil:
+    int fallocate(int fd, int mode, int64_t offset, int64_t size)
     int openat(int directory, const char* name, int flags, ...)
     int sync_file_range(int fd, int64_t offset, int64_t size, unsigned int flags)
     enum: SYNC_FILE_RANGE_WRITE
@@ -100,6 +101,13 @@ cdef inline int create_locked(int directory, const char* name, int* fd) noexcept
             return errno
     fd[0] = got
     return 0
+
+
+cdef inline int allocate(int fd, uint64_t size) noexcept nogil:
+    """Have blocks for later writes, which read as zeros; leaves them durable."""
+    if fallocate(fd, 0, 0, <int64_t>size) < 0:
+        return errno
+    return sync_all(fd)
 
 
 cdef inline int fill(int fd, uint64_t size, const int* stop) noexcept nogil:
