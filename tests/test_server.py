@@ -6,6 +6,8 @@ import signal
 import smtplib
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from socket import create_connection, create_server, socket
@@ -309,6 +311,54 @@ def test_counters_do_not_go_back_when_a_worker_dies(split: Served, role: str) ->
     assert restarts in split.read_metrics()
     split.stop()
     assert listed(split) == 6
+
+
+@pytest.mark.slow
+def test_metrics_are_sums_over_all_processes(tmp_path: Path) -> None:
+    served = prepared(tmp_path, mode="split", more="receivers = 3")
+    served.start()
+    try:
+        until(served.ready, 10, "ready")
+        ids = {send(served) for _ in range(30)}
+        family = "fastsmtp_smtp_messages_total"
+        until(lambda: value(served, family) == 30, 2, "counted")
+        pages = Pages.open(tmp_path / "data" / "run" / server.PAGES, CELLS)
+        receivers = [p.slot for p in pages.live() if p.role == "receive"]
+        busy = [slot for slot in receivers if any(pages.read(slot))]
+        assert len(receivers) == len(busy) == 3
+        assert value(served, "fastsmtp_workers") == 5
+        assert len(ids) == 30
+        served.stop()
+        assert listed(served) == 30
+    finally:
+        if served.process is not None and served.process.poll() is None:
+            served.kill()
+
+
+def health(of: Served, path: str) -> tuple[int, str]:
+    url = f"http://127.0.0.1:{of.metrics_port}{path}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["one", "split"])
+def test_trouble_of_the_store_is_why_it_is_not_ready(tmp_path: Path, mode: str) -> None:
+    served = prepared(tmp_path, mode=mode, more='[store]\nmin_free = "900 TiB"')
+    served.start()
+    full = "the disk is nearly full"
+    try:
+        until(lambda: full in health(served, "/readyz")[1], 5, "the reason")
+        assert health(served, "/readyz")[0] == 503
+        assert health(served, "/healthz") == (200, "ok\n")
+        served.stop()
+    finally:
+        if served.process is not None and served.process.poll() is None:
+            served.kill()
 
 
 @pytest.mark.slow
