@@ -416,5 +416,23 @@ def is_fatal(error: Exception) -> bool:
     return isinstance(error, lmdb.Error) and os.strerror(errno.EIO) in str(error)
 
 
+_SHORT: Final = 64 << 20  # octets free; with less a write may have found no room
+
+
+def meaning(error: Exception, path: Path) -> Exception:
+    """`error`, or ENOSPC where that is what it means.
+
+    LMDB calls a short write EIO, and that is how a disk ends that has no room left. If
+    it was a failed sync instead, trying again is right all the same: nothing of the
+    transaction counts, and the next one writes its pages anew."""
+    eio = isinstance(error, lmdb.Error) and os.strerror(errno.EIO) in str(error)
+    if not eio or isinstance(error, lmdb.PanicError | lmdb.CorruptedError):
+        return error
+    disk = os.statvfs(path)
+    if disk.f_bavail * disk.f_frsize > _SHORT:
+        return error
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 UPGRADES: Final[dict[int, Callable[[Index], None]]] = {}
 """From format n to n + 1: a function of the index that commits both at once."""

@@ -25,6 +25,7 @@ from fastsmtp.store.msglog import Spool as LogSpool
 from fastsmtp.store.options import StoreOptions
 
 _MARK_EVERY: Final = 0.02  # seconds between two marks of progress
+_WARY: Final = 2.0  # seconds after a failure in which no mail is taken
 _BATCH: Final = 16  # records that are flushed before a turn of the loop has ended
 
 Place = tuple[int, int]
@@ -89,6 +90,8 @@ class Intake:
         self._octets_applied = 0
         self._messages_applied = 0
         self._visible: list[tuple[Place, asyncio.Future[None]]] = []
+        self._failure = 0  # errno of the last one, and when it was met
+        self._failed_at = -_WARY
         self._loop.add_reader(self.writer.fileno(), self._collect)
 
     # taking records
@@ -128,6 +131,7 @@ class Intake:
         self._spools[id] = (octets, done)
 
     def _refusal(self, number: int) -> StoreUnavailable:
+        self._failure, self._failed_at = number, self._loop.time()
         if number in (errno.ENOSPC, errno.EDQUOT):
             self._cells[Count.LOG_ERRORS_DISK_FULL] += 1
         else:
@@ -271,8 +275,13 @@ class Intake:
             self.submit(id, Kind.BLOB, b"", b"", b"", _nobody)
 
     def trouble(self) -> str | None:
-        """Why records cannot be taken at present; no IO."""
+        """Why records cannot be taken at present; no IO.
+
+        A log that failed stays in trouble for a little: on a full disk a new segment
+        can often be opened but not filled, and a client is better told at MAIL."""
         number = self.writer.error()
+        if self._loop.time() - self._failed_at < _WARY:
+            number = number or self._failure
         if number:
             return f"the message log failed: {os.strerror(number)}"
         if self.unapplied > self._options.unapplied_bytes:

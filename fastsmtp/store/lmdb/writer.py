@@ -23,7 +23,7 @@ import lmdb
 
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.store.counts import INDEX_BATCH, INDEX_COMMIT, Count
-from fastsmtp.store.lmdb.index import Index, fault, is_disk_full, is_fatal
+from fastsmtp.store.lmdb.index import Index, fault, is_disk_full, is_fatal, meaning
 from fastsmtp.store.lmdb.reserve import Reserve
 
 Work = Callable[[lmdb.Transaction], Any]
@@ -213,7 +213,7 @@ class Writer(threading.Thread):
                 txn.abort()  # does nothing after a commit that failed
             if feed is not None:
                 feed.aborted()
-            return error
+            return meaning(error, self.index.path)
         self._committed(jobs, feed, more, started)
         return None
 
