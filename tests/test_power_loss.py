@@ -63,7 +63,7 @@ def test_no_acknowledged_message_is_lost(tmp_path: Path, kind: str, mode: str) -
             until(lambda: pending(server.metrics) == 0, 30, "everything applied")
             stored = stored_ids(server, tmp_path)
             every += load.acked()
-            assert not [one for one in every if stored[one] != 1]
+            assert not {one: stored[one] for one in every if stored[one] != 1}
             mine = {one: n for one, n in stored.items() if one.startswith(load.tag)}
             check_ledger(Counter(mine), load.acked(), report["started"], load.tag)
         server.stop()
