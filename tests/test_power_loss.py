@@ -29,15 +29,23 @@ ROUNDS = {"ext4": 12, "ext4 without journal": 6, "xfs": 6}
 SMALL = '[store]\nsegment_size = "4 MiB"\nreserve = "8 MiB"\nmin_free = "8 MiB"\n'
 
 
-def lose_power(server: Served, plug: Disk, load: Load, count: int) -> dict[str, int]:
-    """Loads until `count` were acknowledged, pulls the plug, comes back."""
+def lose_power(
+    server: Served, plug: Disk, load: Load, count: int
+) -> tuple[dict[str, int], list[str]]:
+    """Loads until `count` were acknowledged, pulls the plug, comes back.
+
+    Returns the client's report, and what was acknowledged before the plug was pulled.
+    Cut power ends a machine at once; this way the kernel goes on for a moment, and XFS
+    lets go of an inode's log item while an fdatasync looks whether there is one, and
+    then says that all is durable (seen once in some hundred rounds)."""
     load.start()
     load.more(count)
+    before = load.acked()
     plug.lose_power()
     server.kill()
     report = load.stop()
     plug.restart()
-    return report
+    return report, before
 
 
 def served_on(plug: Disk, folder: Path, mode: str, **settings: object) -> Served:
@@ -57,15 +65,17 @@ def test_no_acknowledged_message_is_lost(tmp_path: Path, kind: str, mode: str) -
         server.start()
         for number in range(ROUNDS[kind]):
             load = Load(server.port, tmp_path / f"acked{number}", tag=f"r{number:02}-")
-            report = lose_power(server, plug, load, chance.randrange(1, 1500))
+            report, acked = lose_power(server, plug, load, chance.randrange(1, 1500))
+            if kind != "xfs":
+                acked = load.acked()
             server.command("verify")
             server.start()
             until(lambda: pending(server.metrics) == 0, 30, "everything applied")
             stored = stored_ids(server, tmp_path)
-            every += load.acked()
+            every += acked
             assert not {one: stored[one] for one in every if stored[one] != 1}
             mine = {one: n for one, n in stored.items() if one.startswith(load.tag)}
-            check_ledger(Counter(mine), load.acked(), report["started"], load.tag)
+            check_ledger(Counter(mine), acked, report["started"], load.tag)
         server.stop()
         server.command("verify")
 
