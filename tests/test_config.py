@@ -44,7 +44,7 @@ def test_the_smallest_file(tmp_path: Path) -> None:
     assert config.domains["example.test"].aliases == {
         "postmaster": ["alice@example.test"]
     }
-    assert config.processes.mode == "one"
+    assert config.processes.mode == "split"
 
 
 def test_json_carries_everything(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_run_path_fits_a_socket(tmp_path: Path) -> None:
             "postmaster@example.test is read by nobody",
         ),
         (
-            f"{SMALL}[processes]\nreceivers = 2\n",
+            f'{SMALL}[processes]\nmode = "one"\nreceivers = 2\n',
             "processes.receivers",
             "has no effect",
         ),

@@ -46,8 +46,8 @@ class ProcessOptions:
     """The `[processes]` table."""
 
     mode: Literal["one", "split"] = option(
-        "one",
-        "one: one process does all; split: receivers, a keeper and a supervisor",
+        "split",
+        "split: receivers, a keeper and a supervisor; one: one process does all",
         CHOICE,
     )
     receivers: int = option(
