@@ -10,7 +10,7 @@ class StoreOptions:
     """The `[store]` table."""
 
     segment_size: int = option(
-        64 * MIB, "octets in a segment of the message log", SIZE, low=MIB
+        32 * MIB, "octets in a segment of the message log", SIZE, low=MIB
     )
     map_size: int = option(
         1024 * GIB, "address space of the index; sparse", SIZE, low=16 * MIB
