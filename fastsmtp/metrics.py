@@ -41,8 +41,11 @@ class Block(NamedTuple):
 
 
 PULSE: Final = Block(0, pulse.SIZE)
-SMTP: Final = Block(PULSE.end, smtp.CELLS)
-STORE: Final = Block(SMTP.end, store.SIZE)
+SMTP: Final = {
+    listener: Block(PULSE.end + n * smtp.CELLS, smtp.CELLS)
+    for n, listener in enumerate(smtp.LISTENERS)
+}
+STORE: Final = Block(max(block.end for block in SMTP.values()), store.SIZE)
 QUEUE: Final = Block(STORE.end, queue.CELLS)
 DELIVERY: Final = Block(QUEUE.end, delivery.CELLS)
 CELLS: Final = DELIVERY.end
@@ -63,6 +66,8 @@ class Series(NamedTuple):
 
 
 class Family(NamedTuple):
+    """Series with the same labels are added up: listeners share most families."""
+
     name: str
     kind: Kind
     doc: str
@@ -100,7 +105,18 @@ def family(kind: Kind, name: str, doc: str, *series: Series) -> Family:
     return Family(f"fastsmtp_{name}", kind, doc, series)
 
 
-LISTENER: Final = "smtp"
+def by_listener(cells: Labelled) -> Iterator[Series]:
+    """Every combination for every listener."""
+    for listener, block in SMTP.items():
+        yield from each(block, cells, listener=listener)
+
+
+def over_listeners(make: Callable[[Block], Iterator[Series]]) -> Iterator[Series]:
+    """The same series from every listener's block; a scrape adds them up."""
+    for block in SMTP.values():
+        yield from make(block)
+
+
 MICROSECONDS: Final = 1e-6
 Of = store.Count
 
@@ -136,67 +152,67 @@ RECEIVING: Final = (
         "gauge",
         "smtp_connections",
         "Connections open now.",
-        one(SMTP, smtp.OPEN, listener=LISTENER),
+        *(one(block, smtp.OPEN, listener=name) for name, block in SMTP.items()),
     ),
     family(
         "counter",
         "smtp_connections_total",
         "Connections that came in, and what became of them at the door.",
-        *each(SMTP, smtp.CONNECTIONS, listener=LISTENER),
+        *by_listener(smtp.CONNECTIONS),
     ),
     family(
         "counter",
         "smtp_disconnects_total",
         "Connections that ended, by reason.",
-        *each(SMTP, smtp.DISCONNECTS, listener=LISTENER),
+        *by_listener(smtp.DISCONNECTS),
     ),
     family(
         "counter",
         "smtp_messages_total",
         "Transactions by outcome; accepted means durable and answered with 250.",
-        *each(SMTP, smtp.MESSAGES, listener=LISTENER),
+        *by_listener(smtp.MESSAGES),
     ),
     family(
         "counter",
         "smtp_commands_total",
         "Commands answered; eod is the end of the data.",
-        *each(SMTP, smtp.COMMANDS),
+        *over_listeners(lambda block: each(block, smtp.COMMANDS)),
     ),
     family(
         "histogram",
         "smtp_command_duration_seconds",
         "From the arrival of a command to its reply.",
-        *histograms(SMTP, smtp.DURATIONS, smtp.duration),
+        *over_listeners(lambda block: histograms(block, smtp.DURATIONS, smtp.duration)),
     ),
     family(
         "histogram",
         "smtp_message_size_bytes",
         "Octets of accepted messages.",
-        histogram(SMTP, smtp.SIZE),
+        *over_listeners(lambda block: iter((histogram(block, smtp.SIZE),))),
     ),
     family(
         "histogram",
         "smtp_message_recipients",
         "Recipients of accepted messages.",
-        histogram(SMTP, smtp.RECIPIENTS),
+        *over_listeners(lambda block: iter((histogram(block, smtp.RECIPIENTS),))),
     ),
     family(
         "histogram",
         "smtp_accept_duration_seconds",
         "From MAIL to the 250 of the message.",
-        histogram(SMTP, smtp.ACCEPT),
+        *over_listeners(lambda block: iter((histogram(block, smtp.ACCEPT),))),
     ),
     family(
         "histogram",
         "smtp_data_receive_duration_seconds",
         "From the 354 to the end of the data.",
-        histogram(SMTP, smtp.RECEIVE),
+        *over_listeners(lambda block: iter((histogram(block, smtp.RECEIVE),))),
     ),
     family(
         "counter",
         "rejects_total",
         "Refusals by stage of the dialogue, reason and class of the code.",
-        *each(SMTP, smtp.REJECTS),
+        *over_listeners(lambda block: each(block, smtp.REJECTS)),
     ),
 )
 

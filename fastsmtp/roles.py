@@ -16,7 +16,14 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -48,6 +55,8 @@ from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 
 T = TypeVar("T")
+Sockets = Mapping[str, Sequence[socket.socket]]
+"""Listening sockets by kind of listener (`smtp.counts.LISTENERS`)."""
 LOOK: Final = 0.25  # seconds between looks at the store's health
 
 
@@ -235,20 +244,30 @@ def now_ms() -> int:
 
 @asynccontextmanager
 async def receiving(
-    process: Process,
-    store: LmdbStore,
-    people: People,
-    sockets: Sequence[socket.socket],
-) -> AsyncIterator[Smtpd]:
+    process: Process, store: LmdbStore, people: People, sockets: Sockets
+) -> AsyncIterator[list[Smtpd]]:
     """Take in mail on `sockets`, which stay open when this is left."""
+    with contextlib.ExitStack() as stack:
+        smtpds = []
+        for listener, mine in sockets.items():
+            smtpds.append(smtpd := smtpd_for(listener, process, store, people))
+            stack.callback(smtpd.close)
+            await smtpd.open(mine)
+        yield smtpds
+
+
+def smtpd_for(
+    listener: str, process: Process, store: LmdbStore, people: People
+) -> Smtpd:
     config = process.config
-    terms = Terms(config.hostname, config.smtp, metrics.SMTP.of(process.cells))
-    smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
-    await smtpd.open(sockets)
-    try:
-        yield smtpd
-    finally:
-        smtpd.close()
+    cells = metrics.SMTP[listener].of(process.cells)
+    terms = Terms(config.hostname, config.smtp, cells, listener)
+    return Smtpd(terms, store, people.recipients.resolve, process.report)
+
+
+async def drain(smtpds: Iterable[Smtpd], grace: float) -> None:
+    """Transactions may finish within `grace` seconds; the rest is sent away."""
+    await asyncio.gather(*(smtpd.drain(grace) for smtpd in smtpds))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 import fastsmtp
 from fastsmtp.cells import Histogram
-from fastsmtp.metrics import COUNTED, LARGEST, LIVE, STORE, Labels
+from fastsmtp.metrics import COUNTED, LARGEST, LIVE, STORE, Labels, Series
 from fastsmtp.pages import Page, Pages
 from fastsmtp.store.counts import Count
 
@@ -51,27 +51,27 @@ def number(value: float) -> str:
 
 
 class Plain:
-    """A line of one cell."""
+    """A line of one cell, or of several that are added up."""
 
-    __slots__ = ("_place", "_prefix", "_scale")
+    __slots__ = ("_places", "_prefix", "_scale")
 
-    def __init__(self, prefix: str, place: int, scale: float) -> None:
-        self._prefix, self._place, self._scale = prefix, place, scale
+    def __init__(self, prefix: str, places: list[int], scale: float) -> None:
+        self._prefix, self._places, self._scale = prefix, places, scale
 
     def lines(self, cells: list[int]) -> Iterator[str]:
-        value = cells[self._place]
+        value = sum(cells[place] for place in self._places)
         yield self._prefix + (
             str(value) if self._scale == 1.0 else number(value * self._scale)
         )
 
 
 class Buckets:
-    """The lines of one histogram."""
+    """The lines of one histogram, or of several that are added up."""
 
-    __slots__ = ("_bounds", "_count", "_place", "_scale", "_sum")
+    __slots__ = ("_bounds", "_count", "_places", "_scale", "_sum")
 
     def __init__(
-        self, name: str, labels: Labels, place: int, histogram: Histogram
+        self, name: str, labels: Labels, places: list[int], histogram: Histogram
     ) -> None:
         bounds = [*(number(e) for e in histogram.edges), "+Inf"]
         self._bounds = [
@@ -79,14 +79,15 @@ class Buckets:
         ]
         self._sum = f"{name}_sum{rendered(labels)} "
         self._count = f"{name}_count{rendered(labels)} "
-        self._place, self._scale = place, histogram.scale
+        self._places, self._scale = places, histogram.scale
 
     def lines(self, cells: list[int]) -> Iterator[str]:
-        count, place = 0, self._place
-        for place, prefix in enumerate(self._bounds, self._place):
-            count += cells[place]
+        count, n = 0, 0
+        for n, prefix in enumerate(self._bounds):
+            count += sum(cells[place + n] for place in self._places)
             yield f"{prefix}{count}"
-        yield self._sum + number(cells[place + 1] * self._scale)
+        total = sum(cells[place + n + 1] for place in self._places)
+        yield self._sum + number(total * self._scale)
         yield f"{self._count}{count}"
 
 
@@ -99,11 +100,16 @@ def prepare() -> list[str | Plain | Buckets]:
     parts: list[str | Plain | Buckets] = []
     for family in COUNTED:
         parts.append(heading(family.name, family.kind, family.doc))
-        for labels, place, scale, histogram in family.series:
+        alike: dict[str, list[Series]] = {}
+        for series in family.series:
+            alike.setdefault(rendered(series.labels), []).append(series)
+        for text, added in alike.items():
+            labels, _, scale, histogram = added[0]
+            places = [series.place for series in added]
             if histogram is None:
-                parts.append(Plain(f"{family.name}{rendered(labels)} ", place, scale))
+                parts.append(Plain(f"{family.name}{text} ", places, scale))
             else:
-                parts.append(Buckets(family.name, labels, place, histogram))
+                parts.append(Buckets(family.name, labels, places, histogram))
     return parts
 
 

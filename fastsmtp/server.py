@@ -12,7 +12,9 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -106,35 +108,44 @@ def open_doors(config: Config, receivers: int) -> Doors:
 class Doors:
     """The listening sockets, bound before a worker or a store is opened.
 
-    smtp  one list of sockets for each receiver
+    smtp  for each receiver, the sockets of each kind of listener
     """
 
     def __init__(self, config: Config, receivers: int) -> None:
-        self.smtp: list[list[socket.socket]] = []
+        self.smtp: list[dict[str, list[socket.socket]]] = []
         self.watch: list[socket.socket] = []
         try:
             for _ in range(receivers):
-                self.smtp.append([])
-                for address in config.smtp.listen:
-                    self.smtp[-1] += bind(address, share=receivers > 1)
+                self.smtp.append({listener: [] for listener in config.listeners})
+                self._bind(config.listeners, share=receivers > 1)
             if config.metrics.listen:
                 self.watch += bind(config.metrics.listen)
         except OSError:
             self.close()
             raise
 
+    def _bind(self, listeners: Mapping[str, Sequence[str]], share: bool) -> None:
+        for listener, addresses in listeners.items():
+            for address in addresses:
+                self.smtp[-1][listener] += bind(address, share=share)
+
     @property
     def addresses(self) -> str:
         """Where mail is taken, for people: host:port, comma separated."""
         names = []
-        for sock in self.smtp[0]:
-            host, port = sock.getsockname()[:2]
-            names.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        for listener, sockets in self.smtp[0].items():
+            for sock in sockets:
+                host, port = sock.getsockname()[:2]
+                name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                names.append(name if listener == "smtp" else f"{name} ({listener})")
         return ", ".join(names)
 
     def close(self) -> None:
-        for sock in (*self.watch, *(s for some in self.smtp for s in some)):
+        for sock in self.watch:
             sock.close()
+        for sockets in self.smtp:
+            for sock in chain(*sockets.values()):
+                sock.close()
 
 
 def counting(config: Config, slots: int) -> Pages:
@@ -163,7 +174,7 @@ async def serve_one(config: Config, doors: Doors) -> int:
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = roles.People(config, store)
         await enter(roles.keeping(process, store, people, broken))
-        smtpd = await enter(roles.receiving(process, store, people, doors.smtp[0]))
+        smtpds = await enter(roles.receiving(process, store, people, doors.smtp[0]))
 
         def ready() -> str | None:
             return "draining" if ending.asked else store.healthy()
@@ -174,7 +185,7 @@ async def serve_one(config: Config, doors: Doors) -> int:
         await ending.wait()
         process.report.server("draining")
         pages.tell(process.slot, "draining")
-        await smtpd.drain(GRACE)
+        await roles.drain(smtpds, GRACE)
         if not ending.status:
             await roles.settled(store, SETTLING)
     return ending.status
@@ -194,7 +205,7 @@ async def supervise(config: Config, doors: Doors, held: Lock) -> int:
         store = LmdbStore(config.data, config.store, index)
         stack.push_async_callback(store.close)
         workers = [Worker("keep", 0)] + [
-            Worker("receive", number, tuple(sockets))
+            Worker("receive", number, sockets)
             for number, sockets in enumerate(doors.smtp, 1)
         ]
         supervisor = Supervisor(

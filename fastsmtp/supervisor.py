@@ -21,8 +21,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -38,14 +39,14 @@ class Orders(msgspec.Struct, frozen=True):
     """What a worker is told at its start, one JSON object on its pipe.
 
     config   the checked configuration as `Config.to_json` gives it
-    sockets  inherited descriptors of listening sockets
+    sockets  inherited descriptors of listening sockets, by kind of listener
     """
 
     role: str
     slot: int
     epoch: int
     config: str
-    sockets: tuple[int, ...] = ()
+    sockets: dict[str, tuple[int, ...]] = {}
 
 
 def read_orders(pipe: int) -> Orders:
@@ -76,7 +77,7 @@ class Worker:
 
     role: str
     slot: int
-    sockets: tuple[socket.socket, ...] = ()
+    sockets: Mapping[str, Sequence[socket.socket]] = field(default_factory=dict)
     process: asyncio.subprocess.Process | None = None
     lifeline: int = -1
     started: float = 0.0
@@ -173,7 +174,10 @@ class Supervisor:
         return await worker.process.wait()
 
     async def _spawn(self, worker: Worker, epoch: int) -> asyncio.subprocess.Process:
-        fds = tuple(s.fileno() for s in worker.sockets)
+        fds = {
+            listener: tuple(sock.fileno() for sock in sockets)
+            for listener, sockets in worker.sockets.items()
+        }
         orders = Orders(worker.role, worker.slot, epoch, self._config, fds)
         data = msgspec.json.encode(orders)
         theirs, worker.lifeline = os.pipe()
@@ -182,7 +186,7 @@ class Supervisor:
                 *(*self._command, str(theirs)),
                 *(worker.role, str(worker.slot)),  # for who reads the process list
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs, self._lock, *fds),
+                pass_fds=(theirs, self._lock, *chain(*fds.values())),
             )
         finally:
             os.close(theirs)

@@ -73,7 +73,10 @@ async def work(orders: Orders, pipe: int) -> int:
             if orders.role == "keep":
                 await keep(process, ending)
             else:
-                sockets = [socket.socket(fileno=fd) for fd in orders.sockets]
+                sockets = {
+                    listener: [socket.socket(fileno=fd) for fd in descriptors]
+                    for listener, descriptors in orders.sockets.items()
+                }
                 await receive(process, ending, lifeline, (orders.slot, sockets))
         except (OSError, StoreUnavailable, FormatTooNew) as error:
             process.report.fault(f"{orders.role} could not start or end", error)
@@ -103,29 +106,29 @@ async def receive(
     process: Process,
     ending: Ending,
     lifeline: Lifeline,
-    place: tuple[int, list[socket.socket]],
+    place: tuple[int, roles.Sockets],
 ) -> None:
     series, sockets = place
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, series, shared=True))
         people = roles.People(process.config, store)
-        smtpd = await enter(roles.receiving(process, store, people, sockets))
+        smtpds = await enter(roles.receiving(process, store, people, sockets))
         process.pages.tell(process.slot, "serving")
         await ending.wait()
         process.pages.tell(process.slot, "draining")
-        draining = asyncio.ensure_future(drain(smtpd, store))
+        draining = asyncio.ensure_future(drain(smtpds, store))
         orphaned = asyncio.ensure_future(lifeline.orphaned.wait())
         await asyncio.wait((draining, orphaned), return_when=asyncio.FIRST_COMPLETED)
         orphaned.cancel()
         if not draining.done():
             draining.cancel()
-            await smtpd.drain(ORPHAN_GRACE)
+            await roles.drain(smtpds, ORPHAN_GRACE)
 
 
-async def drain(smtpd: Smtpd, store: LmdbStore) -> None:
+async def drain(smtpds: list[Smtpd], store: LmdbStore) -> None:
     """Finish what is in flight, then wait until the keeper has applied it."""
-    await smtpd.drain(GRACE)
+    await roles.drain(smtpds, GRACE)
     await roles.settled(store, SETTLING)
 
 

@@ -69,8 +69,11 @@ NO_UNIT = {"fastsmtp_store_oldest_reader_txn_age"}
 
 
 def declared() -> dict[str, tuple[str, list[dict[str, str]]]]:
-    """name -> (kind, labels of every series)"""
-    counted = {f.name: (f.kind, [s.labels for s in f.series]) for f in COUNTED}
+    """name -> (kind, labels of every series); what is added up counts once"""
+    counted: dict[str, tuple[str, list[dict[str, str]]]] = {}
+    for f in COUNTED:
+        labels = {tuple(s.labels.items()): s.labels for s in f.series}
+        counted[f.name] = (f.kind, list(labels.values()))
     live = {m.name: (m.kind, list(m.labels)) for m in LIVE.values()}
     return counted | live
 

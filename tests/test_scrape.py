@@ -42,7 +42,7 @@ def pages(tmp_path: Path) -> Pages:
 
 def test_counters_of_all_processes_add_up(pages: Pages) -> None:
     for slot in (1, 2):
-        mine = SMTP.of(pages.claim(slot, "receive", slot))
+        mine = SMTP["smtp"].of(pages.claim(slot, "receive", slot))
         mine[smtp.MESSAGES.place("accepted")] += 5
         mine[smtp.OPEN] += 2
     server = Scrape(pages, {})
@@ -55,8 +55,25 @@ def test_counters_of_all_processes_add_up(pages: Pages) -> None:
     assert (samples[accepted], samples[open_now]) == (10, 2)
 
 
+def test_what_has_no_label_for_the_listener_is_added_up_over_them(pages: Pages) -> None:
+    cells = pages.claim(1, "receive", 1)
+    for block in SMTP.values():
+        mine = block.of(cells)
+        mine[smtp.MESSAGES.place("accepted")] += 1
+        mine[smtp.COMMANDS.place("MAIL", "2")] += 3
+        smtp.SIZE.observe(mine, 100)
+    samples = read(Scrape(pages, {}).text())
+    for listener in SMTP:
+        name = "fastsmtp_smtp_messages_total"
+        assert samples[f'{name}{{listener="{listener}",result="accepted"}}'] == 1
+    name = "fastsmtp_smtp_commands_total"
+    assert samples[f'{name}{{command="MAIL",code_class="2"}}'] == 3 * len(SMTP)
+    assert samples["fastsmtp_smtp_message_size_bytes_count"] == len(SMTP)
+    assert samples["fastsmtp_smtp_message_size_bytes_sum"] == 100 * len(SMTP)
+
+
 def test_histograms_are_cumulative_with_sum_and_count(pages: Pages) -> None:
-    mine = SMTP.of(pages.claim(1, "receive", 1))
+    mine = SMTP["smtp"].of(pages.claim(1, "receive", 1))
     for octets in (100, 300, 300, 10**9):
         smtp.SIZE.observe(mine, octets)
     samples = read(Scrape(pages, {}).text())
@@ -69,7 +86,7 @@ def test_histograms_are_cumulative_with_sum_and_count(pages: Pages) -> None:
 
 
 def test_durations_are_in_seconds(pages: Pages) -> None:
-    smtp.ACCEPT.observe(SMTP.of(pages.claim(1, "receive", 1)), 0.0025)
+    smtp.ACCEPT.observe(SMTP["smtp"].of(pages.claim(1, "receive", 1)), 0.0025)
     samples = read(Scrape(pages, {}).text())
     assert samples["fastsmtp_smtp_accept_duration_seconds_sum"] == 0.0025
 

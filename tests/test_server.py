@@ -89,7 +89,7 @@ def test_no_door_stays_open_when_one_cannot_be_opened(config: Config) -> None:
         config = cast(
             Config,
             SimpleNamespace(
-                smtp=SimpleNamespace(listen=(first, second)),
+                listeners={"smtp": [first], "submission": [second]},
                 metrics=SimpleNamespace(listen=""),
             ),
         )

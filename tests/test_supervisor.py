@@ -25,7 +25,7 @@ def framed(data: bytes) -> int:
 
 
 def test_a_worker_reads_its_orders_from_the_pipe() -> None:
-    orders = Orders("receive", 1, 7, "{}", (5, 6))
+    orders = Orders("receive", 1, 7, "{}", {"smtp": (5, 6), "lmtp": ()})
     data = msgspec.json.encode(orders)
     assert read_orders(framed(len(data).to_bytes(8, "big") + data)) == orders
 

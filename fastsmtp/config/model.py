@@ -80,6 +80,11 @@ class Config:
         if self.run == Path():
             object.__setattr__(self, "run", self.data / "run")
 
+    @property
+    def listeners(self) -> dict[str, list[str]]:
+        """Addresses to listen on, by kind of listener (`smtp.counts.LISTENERS`)."""
+        return {"smtp": self.smtp.listen}
+
     def to_json(self) -> bytes:
         """One line that `from_json` turns into an equal value."""
         return msgspec.json.encode(self, enc_hook=str)

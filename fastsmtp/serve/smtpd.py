@@ -66,6 +66,7 @@ class Terms:
     hostname: str
     options: SmtpOptions
     cells: memoryview[int]
+    listener: str = "smtp"
 
 
 class Guest(Connection):

@@ -7,6 +7,9 @@ from fastsmtp.cells import OCTETS, SECONDS, Histogram, Labelled
 from fastsmtp.errors import Reason
 from fastsmtp.smtp.commands import VERBS
 
+LISTENERS: Final = ("smtp", "submission", "submissions", "lmtp")
+"""What is listened for: mail from strangers, mail of our users in clear and over TLS,
+mail from a server that trusts us. Each has cells of its own."""
 CLASSES: Final = ("2", "3", "4", "5")
 STAGES: Final = ("connect", "helo", "mail", "rcpt", "data", "eod")
 REASONS: Final = get_args(Reason)
