@@ -51,7 +51,7 @@ def built(source: Path, name: str) -> Extension:
         define_macros=MACROS,
         depends=[
             str(p)
-            for p in Path("ext").rglob("*.[ph]*")
+            for p in (*Path("ext").rglob("*.[ph]*"), *Path("fastsmtp").rglob("*.pxd"))
             if p.suffix in (".h", ".pxd", ".pxi")
         ],
     )
@@ -61,7 +61,7 @@ setup(
     ext_modules=cythonize(
         [extension(p) for p in sorted(Path("ext").rglob("*.pyx"))]
         + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
-        include_path=["ext", "tests/fuzz"],
+        include_path=[".", "ext", "tests/fuzz"],
         build_dir=None if MODE == "debug" else "build/cython",
         nthreads=2,
         compiler_directives={

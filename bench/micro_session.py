@@ -21,7 +21,7 @@ from fastsmtp.net.clock import Clock
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.report import Report
-from fastsmtp.serve.smtpd import Guest, Smtpd, Terms
+from fastsmtp.serve.smtpd import Smtpd, Terms
 from fastsmtp.smtp import counts
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Body, Service, Session
@@ -110,9 +110,9 @@ def guest(reads: list[bytes]) -> Callable[[], None]:
         Report(level="warning"),
         Clock(),
     )
-    one = Guest(server)
+    one = server.guest()
     one.connection_made(Transport())  # type: ignore[arg-type]
-    buffer = server.shared
+    buffer = server.crowd.shared
     held = [(len(read), memoryview(buffer)[: len(read)], read) for read in reads]
     one.shared[:18] = b"EHLO client.test\r\n"
     one.buffer_updated(18)

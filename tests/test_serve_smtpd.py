@@ -5,6 +5,7 @@ import asyncio
 import smtplib
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from fastsmtp.net.listener import bind
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue.message import decode_envelope, parse_queue_id
-from fastsmtp.serve.smtpd import Guest, Smtpd, Terms, network_of
+from fastsmtp.serve.checks import Checks
+from fastsmtp.serve.networks import network_of
+from fastsmtp.serve.smtpd import Guest, Smtpd, Terms
 from fastsmtp.smtp import counts
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.store.memory import MemorySpool, MemoryStore
@@ -39,11 +42,16 @@ class World:
         self.store = MemoryStore()
         self.report = FakeReport()
         self.cells = fresh(counts.CELLS)
-        policy = Recipients(DOMAINS, ACCOUNTS.__contains__, "alice@example.test")
+        self.policy = Recipients(DOMAINS, ACCOUNTS.__contains__, "alice@example.test")
+        self.terms = Terms("mx.example.test", SmtpOptions(**options), self.cells)
+        self.use(Checks())
+
+    def use(self, checks: Checks) -> None:
+        """Serve with these checks; clients that are there stay with the old ones."""
         self.server = Smtpd(
-            Terms("mx.example.test", SmtpOptions(**options), self.cells),
+            replace(self.terms, checks=checks),
             self.store,
-            policy.resolve,
+            self.policy.resolve,
             self.report,  # type: ignore[arg-type]
             self.clock,
         )
@@ -274,7 +282,7 @@ def test_octet_by_octet_is_bounded_too() -> None:
             feed(body, b"x")
         world.pass_time(3)
         assert transport.closed
-        assert world.server.service.kept == 0
+        assert world.server.crowd.service.kept == 0
 
     in_loop(test)
 
@@ -388,7 +396,7 @@ def test_bodies_wait_when_all_their_memory_is_taken() -> None:
             for piece in OPENING:
                 feed(guest, piece)
             feed(guest, b"x" * 15_000)
-        service = world.server.service
+        service = world.server.crowd.service
         assert 2 * 2**20 < service.kept < 4 * 2**20
         assert service.crowded
         paused = [pair for pair in guests if not pair[1].reading]

@@ -18,7 +18,7 @@ from fakes import Dialogue, FakeDoor
 
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Local, Recipients, Unknown
-from fastsmtp.serve.reception import RELAY, UNKNOWN
+from fastsmtp.serve.refusals import RELAY, UNKNOWN
 
 DIALOGUES = sorted((Path(__file__).parent / "dialogues").glob("*.txt"))
 POLICY = Recipients(

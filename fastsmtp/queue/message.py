@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from fastsmtp.errors import Damaged
+from fastsmtp.queue.encoded import queue_id as queue_id
 
 
 class Recipient(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -137,19 +138,8 @@ def decode_queued(data: bytes) -> Queued:
 
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_PAIRS: Final = tuple(a + b for a in _DIGITS for b in _DIGITS)
 _VALUES: Final = {c: i for i, c in enumerate(_DIGITS)}
 EPOCH_SHIFT: Final = 36  # an id is epoch << 36 | counter
-
-
-def queue_id(id: int) -> str:
-    """The 13 base-32 characters that stand in the 250, in Received and in the logs."""
-    pair = _PAIRS
-    return (
-        f"{_DIGITS[id >> 60]}{pair[id >> 50 & 1023]}{pair[id >> 40 & 1023]}"
-        f"{pair[id >> 30 & 1023]}{pair[id >> 20 & 1023]}{pair[id >> 10 & 1023]}"
-        f"{pair[id & 1023]}"
-    )
 
 
 def parse_queue_id(text: str) -> int:

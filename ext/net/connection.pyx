@@ -1,9 +1,9 @@
 """One connection: the buffer it reads into, flow control both ways, and its end.
 
-    connection_made → opened()
-    buffer_updated  → the subclass: it overrides this one, there is no call in between
-    pause/resume_writing → steer()
-    connection_lost → ended()
+    connection_made → opened
+    get_buffer, buffer_updated: the subclass's, there is no call in between
+    pause/resume_writing → steer
+    connection_lost → ended
 
 Laws
 - All connections of a loop read into one buffer. What a protocol needs of it when
@@ -14,72 +14,67 @@ Laws
   take. `transport` is None once the connection is lost.
 """
 
-from __future__ import annotations
-
-import asyncio
-from typing import Final, cast
-
-SHARED: Final = 256 * 1024  # octets read at once, at most
+cdef enum:
+    SHARED = 256 * 1024  # octets read at once, at most
 
 
-def shared_buffer() -> bytearray:
+def shared_buffer():
     """The buffer that all connections of one loop are given."""
     return bytearray(SHARED)
 
 
-class Connection(asyncio.BufferedProtocol):
-    """What a protocol's connection inherits; see the laws above."""
+cdef class Connection:
+    """What a protocol's connection inherits; see the laws above.
 
-    __slots__ = ("closing", "full", "paused", "shared", "slot", "transport")
+    full     the peer does not read
+    paused   we do not read
+    slot     net.clock's
+    """
 
-    def __init__(self, shared: bytearray) -> None:
+    def __init__(self, shared):
         self.shared = shared
-        self.transport: asyncio.Transport | None = None
-        self.full = False  # the peer does not read
-        self.paused = False  # we do not read
-        self.closing = False
-        self.slot = 0  # net.clock's
 
     # for the subclass to fill in
 
-    def opened(self) -> None:
+    cpdef opened(self):
         """The connection is there; write the greeting."""
 
-    def steer(self) -> None:
+    cpdef steer(self):
         """`full` has changed: look at flow control again."""
 
-    def ended(self) -> None:
+    cpdef ended(self):
         """The connection is gone; called once."""
 
     # what the event loop calls
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
+    def connection_made(self, transport):
+        self.transport = transport
+        self.put = transport.write
         self.opened()
 
-    def get_buffer(self, sizehint: int) -> bytearray | memoryview:
+    def get_buffer(self, sizehint):
         return self.shared
 
-    def eof_received(self) -> bool:
+    def eof_received(self):
         """The peer has finished: nothing it could still be told would matter."""
         return False
 
-    def pause_writing(self) -> None:
+    def pause_writing(self):
         self.full = True
         self.steer()
 
-    def resume_writing(self) -> None:
+    def resume_writing(self):
         self.full = False
         self.steer()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.transport = None
+    def connection_lost(self, exc):
+        self.transport = self.put = None
         self.closing = True
         self.ended()
 
     # what the subclass uses
 
-    def read(self, on: bool) -> None:
+    cpdef read(self, bint on):
         """Begin or stop reading from the peer."""
         if self.paused == on and self.transport is not None and not self.closing:
             self.paused = not on
@@ -88,13 +83,13 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self.transport.pause_reading()
 
-    def close(self) -> None:
+    cpdef close(self):
         """After what was written has gone out."""
         if self.transport is not None and not self.closing:
             self.closing = True
             self.transport.close()
 
-    def abort(self) -> None:
+    cpdef abort(self):
         """Now; what was written may be lost."""
         if self.transport is not None:
             self.closing = True

@@ -1,0 +1,332 @@
+"""The clients of a listener: who may come in, and octets to and from a session.
+
+    connection_made → opened: count it in or send it away, greet
+    buffer_updated  → session.receive → write
+    settle, decided → session.answer  → write    what the session waited for is known
+    check           → deadlines, see `fastsmtp.serve.smtpd`
+    connection_lost → ended
+
+Everything that happens for every message is here, compiled. What happens seldom, or
+waits, is in `fastsmtp.serve.smtpd` and the checks it is given.
+"""
+
+from libc.stdint cimport int64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from fastsmtp.net.connection cimport Connection
+
+from functools import partial
+
+from fastsmtp.report import Peer
+from fastsmtp.serve.checks import Asking
+from fastsmtp.serve.networks import network_of
+from fastsmtp.serve.refusals import FULL, LEAVING, TIMEOUT, unavailable
+from fastsmtp.smtp import counts, replies, states
+from fastsmtp.smtp.door import PENDING
+from fastsmtp.smtp.session import Session
+
+cdef enum:
+    BACKLOG_MOST = 1 << 20  # octets of one body on their way to the disk
+    COMMANDS_MOST = 1 << 14  # octets of commands read at once
+
+cdef int BODY = states.BODY
+cdef int CLOSED = states.CLOSED
+cdef int OPEN = counts.OPEN
+cdef dict ARRIVED = {
+    (family, result): counts.CONNECTIONS.place(family, result)
+    for family in counts.FAMILIES
+    for result in counts.ARRIVALS
+}
+cdef dict PARTED = {why: counts.DISCONNECTS.place(why) for why in counts.PARTINGS}
+cdef double FOREVER = float("inf")
+
+
+def nothing(about=None):
+    """What is done where nothing is to be done."""
+
+
+cdef double seconds() noexcept:
+    """The monotonic clock, as `time.monotonic`."""
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec + t.tv_nsec * 1e-9
+
+
+cdef class Crowd:
+    """All clients of one listener. Counts connections and partings.
+
+    terms    as in `fastsmtp.serve.smtpd`
+    shared   what all of them read into; commands into its first octets, `small`,
+             because they may have to be held
+    most     connections at once
+    late     called with a client that must wait for disk or memory
+    emptied  called when the last one has left
+    """
+
+    cdef readonly object terms, service, report, clock, shared, small
+    cdef readonly set guests
+    cdef readonly double shortest
+    cdef public bint draining
+    cdef public object late, emptied
+    cdef object options, at_connect
+    cdef int64_t[::1] cells
+    cdef dict networks
+    cdef Py_ssize_t most, most_per_network
+    cdef long long number
+
+    def __init__(self, terms, service, report, clock, shared, Py_ssize_t most):
+        self.terms = terms
+        self.service = service
+        self.report = report
+        self.clock = clock
+        self.shared = shared
+        self.small = memoryview(shared)[:COMMANDS_MOST]
+        self.most = most
+        self.options = options = terms.options
+        self.most_per_network = options.max_connections_per_network
+        self.at_connect = terms.checks.connect
+        self.cells = terms.cells
+        self.late = self.emptied = nothing
+        self.guests = set()
+        self.networks = {}
+        self.shortest = min(
+            options.command_timeout,
+            options.data_timeout,
+            options.transaction_timeout,
+            options.reply_timeout,
+        )
+
+    cdef object admit(self, Client guest):
+        """Count a new connection in; a `Refused` when it may not stay."""
+        cdef object refused = None
+        cdef str result = "accepted"
+        cdef str family
+        cdef Py_ssize_t here
+        family, guest.network = network_of(guest.address)
+        here = self.networks.get(guest.network, 0)
+        if self.draining:
+            result, refused = "overload", LEAVING
+        elif len(self.guests) >= self.most or here >= self.most_per_network:
+            result, refused = "limit", FULL
+        self.cells[<int> ARRIVED[family, result]] += 1
+        if refused is not None:
+            self.cells[<int> counts.REJECTS.place("connect", refused.reason, "4")] += 1
+            self.report.connection_refused(guest.address, result)
+            return refused
+        self.number += 1
+        guest.who = Peer(self.number, guest.address)
+        self.networks[guest.network] = here + 1
+        self.guests.add(guest)
+        self.cells[OPEN] += 1
+        self.report.session_opened(guest.who)
+        return None
+
+    cdef int leave(self, Client guest) except -1:
+        cdef Py_ssize_t left = self.networks[guest.network] - 1
+        self.guests.discard(guest)
+        if left:
+            self.networks[guest.network] = left
+        else:
+            del self.networks[guest.network]
+        self.cells[OPEN] -= 1
+        self.cells[<int> PARTED[guest.session.parting]] += 1
+        if not self.guests:
+            self.emptied()
+        return 0
+
+
+cdef class Client(Connection):
+    """One client: moves octets between the transport and its session.
+
+    network   what counts as one client network; empty when it was not let in
+    origin    the From clause of Received
+    facts     what policy knows of it; None until somebody sets it
+    deciding  the task of a check whose answer is awaited; None: there is none
+    finished  the client will send no more
+    """
+
+    cdef readonly Crowd server
+    cdef readonly object session
+    cdef public object address, network, who, origin, facts, deciding
+    cdef public bint finished
+    cdef readonly bint greeted
+    cdef readonly double active
+
+    def __init__(self, Crowd server not None):
+        self.shared = server.shared
+        self.server = server
+        self.address = self.network = self.origin = ""
+        self.active = server.clock.now
+
+    # what the event loop calls
+
+    def get_buffer(self, sizehint):
+        """Only a body is read in large pieces: commands may have to be held."""
+        if self.session is not None and self.session.state == BODY:
+            return self.shared
+        return self.server.small
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        cdef object session = self.session
+        if self.closing:
+            return
+        self._write(session.receive(self.shared, nbytes))
+        if self.paused or session.busy:
+            self.steer()
+
+    def eof_received(self):
+        """Who pipes a dialogue into a socket still hears what became of its mail."""
+        self.finished = True
+        return not self.closing and self.session.pending
+
+    cpdef ended(self):
+        self.server.clock.forget(self)
+        if self.network:
+            self.session.lost()
+            self.server.leave(self)
+        if self.deciding is not None:
+            self.deciding.cancel()
+
+    # the dialogue
+
+    cpdef opened(self):
+        cdef object peer = self.transport.get_extra_info("peername")
+        cdef Crowd server = self.server
+        cdef object refused
+        self.address = peer[0] if isinstance(peer, tuple) else "unix"
+        refused = server.admit(self)
+        if refused is not None:
+            self.network = ""
+            self.put(replies.refusal(refused))
+            self.close()
+        else:
+            self.session = Session(server.service, self)
+            if server.at_connect:
+                self._ask()
+            else:
+                self._greet(None)
+        server.clock.watch(self, self.active + server.shortest)
+
+    cdef int _ask(self) except -1:
+        """Before the greeting; who speaks earlier is not listened to yet."""
+        cdef object failed = partial(self.server.report.fault, "a check")
+        asking = Asking(self, (self,), nothing, nothing, failed)
+        answer = asking.ask(self.server.at_connect)
+        if answer is PENDING:
+            self.read(False)
+        else:
+            self._greet(answer)
+        return 0
+
+    cdef int _greet(self, refused) except -1:
+        self.greeted = True
+        if refused is not None:
+            self.shut(refused, "shutdown")
+            return 0
+        self._write(self.session.greet())
+        self.read(True)
+        return 0
+
+    cdef int _write(self, out) except -1:
+        """What is not a whole command gets no reply, and so gains no time."""
+        if out is not None:
+            self.active = self.server.clock.now
+            if self.put is not None:
+                self.put(out)
+        elif self.session.state == BODY:
+            self.active = self.server.clock.now
+        return 0
+
+    def answer(self, answer):
+        """What the session waited for has been decided."""
+        cdef object session = self.session
+        if not self.greeted:
+            self._greet(answer)
+            return
+        self._write(session.answer(answer))
+        if session.busy or self.paused or self.finished or self.server.draining:
+            self.steer()
+
+    def settle(self, error):
+        """The store's word on the message: durable, or never will be."""
+        cdef object session = self.session
+        if error is not None:
+            self.answer(unavailable(str(error)))
+            return
+        self.server.report.message_accepted(
+            self.who,
+            session.queue_id,
+            session.reverse_path,
+            len(session.recipients),
+            session.size,
+            <long long> ((seconds() - <double> session.opened) * 1e6),
+        )
+        self.answer(None)
+
+    def shut(self, refused, parting):
+        """End the dialogue with this refusal."""
+        if self.session is not None:
+            self._write(self.session.shut(refused, parting))
+        self.close()
+
+    cpdef steer(self):
+        """Go on with held input if we may, read if we may, leave if we should."""
+        cdef object session = self.session
+        cdef bint late
+        if self.closing:
+            return
+        while session.holding and not session.pending and not self.full:
+            self._write(session.resume())
+        if self.server.draining and not session.in_transaction:
+            self._write(session.shut(LEAVING, "shutdown"))
+        if session.state == CLOSED or (self.finished and not session.pending):
+            self.close()
+            return
+        late = self._must_wait()
+        if late:
+            self.server.late(self)
+        self.read(not (late or self.full or session.holding))
+
+    cdef bint _must_wait(self) except -1:
+        """Whether what this session collects goes faster than it can be put away."""
+        cdef object stream
+        if self.session.state != BODY:
+            return False
+        stream = self.session.stream
+        if stream is not None and stream.backlog() > BACKLOG_MOST:
+            return True
+        return self.server.service.crowded
+
+    # deadlines
+
+    def check(self, double now):
+        """Called by the clock; returns when to ask next."""
+        cdef double due
+        if self.closing:
+            self.abort()
+            return None
+        due = self._deadline()
+        if due > now:
+            return min(due, now + self.server.shortest)
+        self._write(self.session.shut(TIMEOUT, "timeout"))
+        if self.full:
+            self.abort()
+            return None
+        self.close()
+        return now + self.server.shortest
+
+    cdef double _deadline(self) except? -1:
+        cdef object options = self.server.options
+        cdef object session = self.session
+        cdef double due
+        if self.full:
+            return self.active + options.reply_timeout
+        if session.pending:
+            return FOREVER
+        if session.state == BODY:
+            due = self.active + options.data_timeout
+        else:
+            due = self.active + options.command_timeout
+        if session.in_transaction:
+            due = min(due, session.opened + options.transaction_timeout)
+        return due

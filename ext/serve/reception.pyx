@@ -1,0 +1,182 @@
+"""The door of a listener: decides with the policy, hands mail to the store.
+
+Where responsibility passes: `done` is called by the store when a message is durable,
+and only then does the session say 250. Before that call anything may be lost without
+harm; after it the mail survives whatever happens to this process.
+"""
+
+cimport cython
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+
+from fastsmtp.policy.recipients import Foreign, Unknown
+from fastsmtp.queue.encoded import encode_mail, queue_id
+from fastsmtp.serve.checks import NONE, Asking
+from fastsmtp.serve.refusals import RELAY, UNKNOWN, unavailable
+from fastsmtp.smtp.door import PENDING
+from fastsmtp.store.base import Kind
+from fastsmtp.wire import header
+
+cdef enum:
+    FOUND_MOST = 20_000  # addresses remembered
+
+cdef double REMEMBER = 1.0  # seconds, by a clock that ticks once a second
+cdef int MAIL = int(Kind.MAIL)
+cdef frozenset QUIET = frozenset({"syntax", "sequence"})  # refusals only counted
+
+
+cdef long long now_ms() noexcept:
+    cdef timespec t
+    clock_gettime(CLOCK_REALTIME, &t)
+    return <long long> t.tv_sec * 1000 + t.tv_nsec // 1_000_000
+
+
+def nothing():
+    """When a check refuses: there is nothing to give back."""
+
+
+@cython.final
+cdef class Reception:
+    """`smtp.door.Door` over a store and a policy; one for all sessions of a listener.
+
+    resolve   `policy.recipients.Recipients.resolve`; may be replaced at a reload
+    checks    what else decides, see `serve.checks`
+
+    Addresses that were found are remembered for about a second, because mail comes in
+    bursts for the same people; what was not found is asked for each time, so that a
+    new account receives at once.
+    """
+
+    cdef object store, report, clock
+    cdef str hostname
+    cdef public object resolve
+    cdef readonly object checks
+    cdef set found
+    cdef double found_at
+
+    def __init__(self, str hostname, store, resolve, report, clock, checks=NONE):
+        self.hostname = hostname
+        self.store = store
+        self.resolve = resolve
+        self.report = report
+        self.clock = clock
+        self.checks = checks
+        self.found = set()
+        self.found_at = clock.now
+
+    def hello(self, session):
+        cdef object guest = session.peer
+        guest.origin = header.origin(session.helo, guest.address)
+        if self.checks.hello:
+            return self._ask(self.checks.hello, session, (session,), self._yes)
+        return None
+
+    def mail(self, session):
+        cdef object trouble = self.store.healthy()
+        if trouble is not None:
+            return unavailable(trouble)
+        id = self.store.next_id()
+        session.id = id
+        session.queue_id = queue_id(id)
+        session.arrived = now_ms()
+        if self.checks.mail:
+            return self._ask(self.checks.mail, session, (session,), self._yes)
+        return None
+
+    def recipient(self, session, str address):
+        cdef object refused = self._refusal(address)
+        if refused is not None:
+            self.report.recipient_refused(
+                session.peer.who, session.queue_id, address, refused
+            )
+            return refused
+        if self.checks.rcpt:
+            return self._ask(self.checks.rcpt, session, (session, address), self._yes)
+        return None
+
+    cdef object _refusal(self, str address):
+        """Why there is no mail for this address here; None: there is."""
+        cdef object verdict
+        if self.clock.now - self.found_at >= REMEMBER:
+            self.found.clear()
+            self.found_at = self.clock.now
+        elif address in self.found:
+            return None
+        verdict = self.resolve(address)
+        if isinstance(verdict, Unknown):
+            return UNKNOWN
+        if isinstance(verdict, Foreign):
+            return RELAY
+        if len(self.found) < FOUND_MOST:
+            self.found.add(address)
+        return None
+
+    def data(self, session):
+        if self.checks.data:
+            then = lambda added: self._head(session)
+            return self._ask(self.checks.data, session, (session,), then)
+        return self._head(session)
+
+    cdef object _head(self, session):
+        """Fix the head now: nothing in front of the body can be moved later."""
+        cdef bytes path = header.return_path(session.reverse_path)
+        cdef list recipients = session.recipients
+        session.skip = len(path)
+        session.head = path + <bytes> header.received(
+            session.peer.origin,
+            self.hostname,
+            "ESMTP" if session.extended else "SMTP",
+            session.queue_id,
+            recipients[0] if len(recipients) == 1 else "",
+            header.date(session.arrived // 1000),
+        )
+        return None
+
+    def stream(self, session):
+        return self.store.spool(session.id, session.head)
+
+    def message(self, session, body):
+        cdef object stream = session.stream
+        if self.checks.message:
+            then = lambda added: self._keep(session, body, stream, added)
+            give_up = stream.abort if stream is not None else nothing
+            about = (session, body)
+            return self._ask(self.checks.message, session, about, then, give_up)
+        return self._keep(session, body, stream, b"")
+
+    cdef object _keep(self, session, body, stream, bytes added):
+        """Hand it to the store, which will say when it is durable."""
+        cdef object guest = session.peer
+        cdef bytes envelope = encode_mail(
+            session.reverse_path,
+            session.recipients,
+            session.arrived,
+            session.skip,
+            "8BITMIME" if session.eight_bit else "7BIT",
+            guest.address,
+            session.helo,
+        )
+        if stream is None:
+            head = session.head + added if added else session.head
+            self.store.submit(session.id, MAIL, envelope, head, body, guest.settle)
+        else:
+            stream.finish(Kind.MAIL, envelope, guest.settle)
+        return PENDING
+
+    def refused(self, session, stage, refused):
+        if stage != "rcpt" and refused.reason not in QUIET and session.queue_id:
+            self.report.message_refused(
+                session.peer.who, session.queue_id, session.reverse_path, refused
+            )
+
+    def aborted(self, session):
+        """Nothing was promised and nothing is kept."""
+
+    cdef object _ask(self, checks, session, about, then, give_up=nothing):
+        failed = self._failed
+        return Asking(session.peer, about, then, give_up, failed).ask(checks)
+
+    def _failed(self, error):
+        self.report.fault("a check", error)
+
+    def _yes(self, added):
+        return None

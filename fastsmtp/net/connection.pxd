@@ -1,0 +1,12 @@
+cdef class Connection:
+    cdef readonly object shared, transport
+    cdef object put  # the transport's write
+    cdef readonly bint closing, full, paused
+    cdef public int slot
+
+    cpdef opened(self)
+    cpdef steer(self)
+    cpdef ended(self)
+    cpdef read(self, bint on)
+    cpdef close(self)
+    cpdef abort(self)

@@ -1,0 +1,87 @@
+"""The clients of a listener: who may come in, and octets to and from a session."""
+
+from asyncio import Task
+from collections.abc import Callable
+from typing import Any
+
+from fastsmtp.errors import Refused
+from fastsmtp.net.clock import Clock
+from fastsmtp.net.connection import Connection
+from fastsmtp.report import Peer, Report
+from fastsmtp.serve.smtpd import Terms
+from fastsmtp.smtp.session import Service, Session
+
+def nothing(about: object = None) -> None:
+    """What is done where nothing is to be done."""
+
+class Crowd:
+    """All clients of one listener. Counts connections and partings.
+
+    terms    as in `fastsmtp.serve.smtpd`
+    shared   what all of them read into; commands into its first octets, `small`,
+             because they may have to be held
+    most     connections at once
+    late     called with a client that must wait for disk or memory
+    emptied  called when the last one has left
+    """
+
+    terms: Terms
+    service: Service
+    report: Report
+    clock: Clock
+    shared: bytearray
+    small: memoryview
+    guests: set[Client]
+    shortest: float
+    draining: bool
+    late: Callable[[Client], None]
+    emptied: Callable[[], None]
+    def __init__(
+        self,
+        terms: Terms,
+        service: Service,
+        report: Report,
+        clock: Clock,
+        shared: bytearray,
+        most: int,
+    ) -> None: ...
+
+class Client(Connection):
+    """One client: moves octets between the transport and its session.
+
+    network   what counts as one client network; empty when it was not let in
+    origin    the From clause of Received
+    facts     what policy knows of it; None until somebody sets it
+    deciding  the task of a check whose answer is awaited; None: there is none
+    finished  the client will send no more
+    """
+
+    server: Crowd
+    session: Session
+    address: str
+    network: str | bytes
+    who: Peer
+    origin: str
+    facts: Any
+    deciding: Task[None] | None
+    finished: bool
+    greeted: bool
+    active: float
+    def __init__(self, server: Crowd) -> None: ...
+    def opened(self) -> None: ...
+    def get_buffer(self, sizehint: int) -> bytearray | memoryview: ...
+    def buffer_updated(self, nbytes: int) -> None: ...
+    def eof_received(self) -> bool: ...
+    def steer(self) -> None: ...
+    def ended(self) -> None: ...
+    def answer(self, answer: Refused | None) -> None:
+        """What the session waited for has been decided."""
+
+    def settle(self, error: Exception | None) -> None:
+        """The store's word on the message: durable, or never will be."""
+
+    def shut(self, refused: Refused, parting: str) -> None:
+        """End the dialogue with this refusal."""
+
+    def check(self, now: float) -> float | None:
+        """Called by the clock; returns when to ask next."""

@@ -1,0 +1,31 @@
+"""The lines a server puts in front of a message: Return-Path and Received."""
+
+from typing import Final
+
+WIDTH: Final = 78
+
+def date(second: int) -> str:
+    """The date-time of RFC 5322 3.3, in UTC; `second` counts from 1970."""
+
+def origin(helo: str, ip: str, name: str = "") -> str:
+    """The From clause, made once per session: `from helo (name [ip])`.
+
+    ip    the peer's address; an IPv6 address gets its tag (RFC 5321 4.1.3)
+    name  what DNS calls the peer; "" when nobody asked
+    """
+
+def received(
+    origin: str, by: str, protocol: str, id: str, recipient: str, date: str
+) -> bytes:
+    """A Received field with its CRLF.
+
+    by         our host name
+    protocol   "ESMTP", "SMTP", "ESMTPS", … (RFC 3848)
+    id         the queue id
+    recipient  the one recipient; "" when there are several, because naming one would
+               tell it to the others (RFC 5321 7.6)
+    date       from `date`
+    """
+
+def return_path(reverse_path: str) -> bytes:
+    """The Return-Path field with its CRLF; "" is the null reverse-path."""
