@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from test_serve_smtpd import World, feed, in_loop, turn
+from test_serve_smtpd import World, feed, in_loop
 
 from fastsmtp.errors import Refused
 from fastsmtp.serve.checks import Added, Checks
@@ -20,6 +20,12 @@ SAYS = {
     "data": b"DATA\r\n",
     "message": b"Subject: x\r\n\r\nx\r\n.\r\n",
 }
+
+
+async def turn() -> None:
+    """Enough turns of the loop for a check, the task around it, and the store."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 class Later:

@@ -48,8 +48,7 @@ cdef class Connection:
     # what the event loop calls
 
     def connection_made(self, transport):
-        self.transport = transport
-        self.put = transport.write
+        self.use(transport)
         self.opened()
 
     def get_buffer(self, sizehint):
@@ -73,6 +72,11 @@ cdef class Connection:
         self.ended()
 
     # what the subclass uses
+
+    cpdef use(self, transport):
+        """Write to this transport from now on: the first, or TLS over it."""
+        self.transport = transport
+        self.put = transport.write
 
     cpdef read(self, bint on):
         """Begin or stop reading from the peer."""

@@ -92,7 +92,7 @@ cdef class Tls:
         received in clear."""
         cdef TlsTransport transport = TlsTransport(self, connection)
         transport.raw = raw = connection.transport
-        connection.transport = transport
+        connection.use(transport)
         transport.begin()
         raw.set_protocol(transport)
 

@@ -7,6 +7,7 @@ cdef class Connection:
     cpdef opened(self)
     cpdef steer(self)
     cpdef ended(self)
+    cpdef use(self, transport)
     cpdef read(self, bint on)
     cpdef close(self)
     cpdef abort(self)

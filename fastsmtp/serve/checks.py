@@ -84,8 +84,7 @@ class Asking:
             except Exception as error:
                 return self._trouble(error)
             if isawaitable(verdict):
-                later = self._wait(verdict, checks[n:])
-                self.guest.deciding = asyncio.ensure_future(later)
+                self._wait(asyncio.ensure_future(verdict), checks[n:])
                 return PENDING
             if isinstance(verdict, Refused):
                 return verdict
@@ -93,17 +92,27 @@ class Asking:
                 self.added += verdict.headers
         return self.passed(self.added)
 
-    async def _wait(self, first: Awaitable[Verdict], rest: Sequence[Check]) -> None:
+    def _wait(self, first: asyncio.Future[Verdict], rest: Sequence[Check]) -> None:
+        task = asyncio.ensure_future(self._decide(first, rest))
+        self.guest.deciding = task
+
+        def decided(task: asyncio.Future[Answer]) -> None:
+            first.cancel()  # when the task was cancelled before it began
+            self._decided(task)
+
+        task.add_done_callback(decided)
+
+    def _decided(self, task: asyncio.Future[Answer]) -> None:
         answer: Answer
-        try:
-            answer = await self._decide(first, rest)
-        except asyncio.CancelledError:
-            answer = unavailable("the connection was lost")  # said to nobody
-        except StoreUnavailable as error:
-            answer = unavailable(str(error))
-        except Exception as error:
-            answer = self._trouble(error)
         self.guest.deciding = None
+        if task.cancelled():
+            answer = unavailable("the connection was lost")  # said to nobody
+        elif isinstance(error := task.exception(), StoreUnavailable):
+            answer = unavailable(str(error))
+        elif isinstance(error, Exception):
+            answer = self._trouble(error)
+        else:
+            answer = task.result()
         if isinstance(answer, Refused):
             self.refused()
         if answer is not PENDING:

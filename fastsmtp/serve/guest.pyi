@@ -9,6 +9,7 @@ from fastsmtp.net.clock import Clock
 from fastsmtp.net.connection import Connection
 from fastsmtp.report import Peer, Report
 from fastsmtp.serve.smtpd import Terms
+from fastsmtp.smtp.door import Answer
 from fastsmtp.smtp.session import Service, Session
 
 def nothing(about: object = None) -> None:
@@ -63,7 +64,7 @@ class Client(Connection):
     who: Peer
     origin: str
     facts: Any
-    deciding: Task[None] | None
+    deciding: Task[Answer] | None
     finished: bool
     greeted: bool
     active: float
