@@ -16,6 +16,7 @@ from typing import Final, Literal, NamedTuple
 from fastsmtp import pulse
 from fastsmtp.cells import Histogram, Labelled
 from fastsmtp.delivery import counts as delivery
+from fastsmtp.net import counts as net
 from fastsmtp.pages import ROLES, STATES
 from fastsmtp.queue import counts as queue
 from fastsmtp.smtp import counts as smtp
@@ -48,7 +49,11 @@ SMTP: Final = {
 STORE: Final = Block(max(block.end for block in SMTP.values()), store.SIZE)
 QUEUE: Final = Block(STORE.end, queue.CELLS)
 DELIVERY: Final = Block(QUEUE.end, delivery.CELLS)
-CELLS: Final = DELIVERY.end
+TLS: Final = {
+    listener: Block(DELIVERY.end + n * net.CELLS, net.CELLS)
+    for n, listener in enumerate(smtp.LISTENERS)
+}
+CELLS: Final = max(block.end for block in TLS.values())
 """Cells of a process's page."""
 
 
@@ -216,6 +221,19 @@ RECEIVING: Final = (
     ),
 )
 
+ENCRYPTING: Final = (
+    family(
+        "counter",
+        "tls_handshakes_total",
+        "TLS handshakes by how they ended; version none: they did not come to one.",
+        *(
+            series
+            for listener, block in TLS.items()
+            for series in each(block, net.HANDSHAKES, listener=listener)
+        ),
+    ),
+)
+
 STORING: Final = (
     family(
         "histogram",
@@ -362,7 +380,7 @@ DELIVERING: Final = (
     ),
 )
 
-COUNTED: Final = (*PROCESS, *RECEIVING, *STORING, *DELIVERING)
+COUNTED: Final = (*PROCESS, *RECEIVING, *ENCRYPTING, *STORING, *DELIVERING)
 """The families that are fed by cells."""
 
 GAUGES: Final = frozenset(
@@ -385,7 +403,8 @@ AGES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "5d", "+Inf")
 
 
 class Live(NamedTuple):
-    """A family read at the scrape: name, kind, meaning, and every set of labels."""
+    """A family read at the scrape: name, kind, meaning, and every set of labels; ()
+    where the configuration names them."""
 
     name: str
     kind: Kind
@@ -453,6 +472,12 @@ LIVE: Final = {
             "gauge",
             "Arrival of the oldest message in the queue; 0 when there is none.",
             by(state=STATES_OF_QUEUE[1:]),
+        ),
+        Live(
+            "fastsmtp_tls_certificate_not_after_timestamp_seconds",
+            "gauge",
+            "When a certificate ends, by its first name.",
+            (),
         ),
         Live(
             "fastsmtp_disk_free_bytes",

@@ -27,6 +27,7 @@ ADDRESSES: Final = "addresses"  # list of "host:port"
 PATH: Final = "path"  # a pathlib.Path; a relative one starts at the file's folder
 HOSTNAME: Final = "hostname"  # a full host name, "mx.example.org"
 MAILBOX: Final = "mailbox"  # an e-mail address; "" is nobody
+CERTIFICATES: Final = "certificates"  # list of { certificate = path, key = path }
 ALIASES: Final = "aliases"  # table: local-part -> list of e-mail addresses
 
 

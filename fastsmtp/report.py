@@ -22,6 +22,7 @@ import select
 import time
 import traceback
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -159,6 +160,19 @@ class StoreTrouble(Note, gc=False):
 
 class StoreRecovered(Note, gc=False):
     pass
+
+
+class Certificates(Note, gc=False):
+    """Read anew, or not."""
+
+
+class Handshake(Line, gc=False):
+    """One that failed."""
+
+    client: str
+    listener: str
+    result: str
+    cause: str
 
 
 class Fault(Note, gc=False):
@@ -315,6 +329,23 @@ class Report:
                 )
             )
 
+    def handshake_failed(
+        self, client: str, listener: str, result: str, cause: str
+    ) -> None:
+        """`result` is one of net.counts.RESULTS."""
+        if self._info and self._bearable(client):
+            self._add(
+                Handshake(
+                    self._now(),
+                    "info",
+                    self._process,
+                    client,
+                    listener,
+                    result,
+                    clean(cause),
+                )
+            )
+
     # facts of delivery
 
     def delivery_deferred(
@@ -368,6 +399,15 @@ class Report:
     def config_refused(self, path: str, problem: str) -> None:
         """A reload failed; the configuration in use stays."""
         self._note(Server, "error", "configuration refused", f"{path}: {problem}")
+
+    def certificates_loaded(self, names: Sequence[str]) -> None:
+        """They serve new connections from now on."""
+        if self._info:
+            self._note(Certificates, "info", "certificates loaded", ", ".join(names))
+
+    def certificates_refused(self, why: str) -> None:
+        """They cannot be used; those that were read before stay."""
+        self._note(Certificates, "error", "certificates refused, old ones stay", why)
 
     def worker_started(self, role: str, slot: int, pid: int, epoch: int) -> None:
         if self._info:

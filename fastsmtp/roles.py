@@ -38,6 +38,7 @@ from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.worker import Cells, Worker
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.mailbox import account
+from fastsmtp.net.certificates import Expiries
 from fastsmtp.pages import Pages
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.pulse import Pulse
@@ -285,7 +286,8 @@ async def watching(
         return {state.value: depth for state, depth in depths.items()}
 
     paths = {"data": config.data, "run": config.run}
-    scrape = Scrape(process.pages, paths, depth)
+    expiries = Expiries(config.tls.certificates).read
+    scrape = Scrape(process.pages, paths, depth, expiries)
     server = HttpServer(routes(lambda: (scrape.text(), CONTENT_TYPE), ready))
     for sock in sockets:
         await server.listen(sock)

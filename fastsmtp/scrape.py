@@ -119,6 +119,7 @@ class Scrape:
     pages  of all processes of this server
     paths  directories whose disks are watched, by `path_role`
     depth  the states of the queue now, or None while they cannot be read
+    expiries  when each certificate ends, by its name
     """
 
     def __init__(
@@ -126,10 +127,12 @@ class Scrape:
         pages: Pages,
         paths: Mapping[str, Path],
         depth: Callable[[], Mapping[str, Depth] | None] = dict,
+        expiries: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
         self._pages = pages
         self._paths = paths
         self._depth = depth
+        self._expiries = expiries
         self._parts = prepare()
         self._build = build_info()
         self._started = time.time()
@@ -152,7 +155,7 @@ class Scrape:
         for name, samples in self._live(cells).items():
             live = LIVE[name]
             lines.append(heading(name, live.kind, live.doc))
-            for labels in map(rendered, live.labels):
+            for labels in [rendered(known) for known in live.labels] or samples:
                 lines.append(f"{name}{labels} {number(samples.get(labels, 0))}")
         lines.append("")
         return "\n".join(lines)
@@ -171,6 +174,9 @@ class Scrape:
                 cells[STORE.first + Count.UNAPPLIED_OCTETS],
             ),
             **disks(self._paths),
+            "fastsmtp_tls_certificate_not_after_timestamp_seconds": {
+                rendered({"name": name}): end for name, end in self._expiries().items()
+            },
         }
 
 

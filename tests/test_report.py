@@ -241,6 +241,19 @@ def test_a_client_that_floods_is_silenced(
     assert line["event"] == "recipient_refused"
 
 
+def test_facts_of_tls(log: Report, pipe: Pipe) -> None:
+    log.certificates_loaded(["mx.example.test", "example.org"])
+    log.handshake_failed("192.0.2.1", "smtp", "failed", "HTTP_REQUEST")
+    log.certificates_refused("tls.key: cannot be read: Permission denied")
+    loaded, handshake, refused = pipe.lines()
+    assert (loaded["event"], loaded["level"]) == ("certificates", "info")
+    assert loaded["about"] == "mx.example.test, example.org"
+    assert (handshake["event"], handshake["client"]) == ("handshake", "192.0.2.1")
+    assert (handshake["result"], handshake["cause"]) == ("failed", "HTTP_REQUEST")
+    assert refused["level"] == "error"
+    assert refused["about"].endswith("Permission denied")
+
+
 def test_clients_remembered_are_bounded(
     log: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:

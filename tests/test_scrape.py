@@ -186,3 +186,9 @@ def test_a_scrape_is_quick(pages: Pages, benchmark: BenchmarkFixture) -> None:
     server = Scrape(pages, {})
     text = benchmark(server.text)
     assert text.count("\n") > 500
+
+
+def test_certificates_are_told_by_their_names(pages: Pages) -> None:
+    server = Scrape(pages, {}, expiries=lambda: {"mx.example.test": 1.8e9})
+    name = "fastsmtp_tls_certificate_not_after_timestamp_seconds"
+    assert f'{name}{{name="mx.example.test"}} 1800000000' in server.text()

@@ -30,7 +30,7 @@ cimport cython
 import asyncio
 import ssl
 
-from fastsmtp.net.handshake import FULL, LOST, RESUMED, FAILED, TIMEOUT
+from fastsmtp.net.counts import FAILED, FULL, LOST, RESUMED, TIMEOUT
 
 cdef object SSLError = ssl.SSLError
 cdef object WantRead = ssl.SSLWantReadError

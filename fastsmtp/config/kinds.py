@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
+from fastsmtp.net.options import CertificatePair
 from fastsmtp.options import (
     ADDRESS,
     ADDRESSES,
     ALIASES,
+    CERTIFICATES,
     CHOICE,
     COUNT,
     DURATION,
@@ -78,6 +80,7 @@ _TIMES: Final = {
 }
 _MEASURE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_PAIR: Final = ("certificate", "key")
 _ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 
 
@@ -275,6 +278,35 @@ def _alias(name: str, targets: Any, setting: Setting) -> list[str]:
     return found
 
 
+def _pair(raw: Any, setting: Setting) -> CertificatePair:
+    if not isinstance(raw, dict):
+        raise Wrong(
+            Fault("is not a table", advice='write { certificate = "…", key = "…" }')
+        )
+    paths, faults = {}, []
+    for name in dict.fromkeys((*_PAIR, *raw)):
+        try:
+            paths[name] = _half(name, raw, setting)
+        except Wrong as wrong:
+            below = (name,) if name in raw else ()
+            faults += [Fault(f.text, below, f.advice) for f in wrong.faults]
+    if faults:
+        raise Wrong(*faults)
+    return CertificatePair(**paths)
+
+
+def _half(name: str, raw: Mapping[str, Any], setting: Setting) -> Path:
+    if name not in _PAIR:
+        raise Wrong(Fault("is not a setting", advice="known here: " + ", ".join(_PAIR)))
+    if name not in raw:
+        raise Wrong(Fault(f"names no {name}"))
+    return _path(raw[name], setting)
+
+
+def _certificates(raw: Any, setting: Setting) -> list[CertificatePair]:
+    return _each(raw, setting, _pair)
+
+
 READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     TEXT: _text,
     COUNT: _count,
@@ -288,6 +320,7 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     HOSTNAME: _hostname,
     MAILBOX: _mailbox,
     ALIASES: _aliases,
+    CERTIFICATES: _certificates,
 }
 
 
@@ -304,7 +337,7 @@ def read_text(text: str, setting: Setting) -> Any:
     """The same from an environment variable or a file: plain text, or TOML where the
     value is a list or a table; a list of words may be given with commas."""
     raw: Any = text
-    if setting.kind in (COUNT, SWITCH, ALIASES):
+    if setting.kind in (COUNT, SWITCH, ALIASES, CERTIFICATES):
         raw = _toml(text)
     elif setting.kind == ADDRESSES:
         words = [word.strip() for word in text.split(",") if word.strip()]
@@ -331,6 +364,7 @@ _ALLOWED: Final[Mapping[str, str]] = {
     PATH: "the path of a folder",
     HOSTNAME: 'a full host name such as "mx.example.org"',
     MAILBOX: 'an e-mail address such as "alice@example.org"',
+    CERTIFICATES: 'a list of pairs: [{ certificate = "mx.crt", key = "mx.key" }]',
     ALIASES: 'a table of lists of addresses: { sales = ["alice@example.org"] }',
 }
 
@@ -375,6 +409,8 @@ def show(value: Any, kind: str) -> str:
 
 def toml(value: Any) -> str:
     """Any value as TOML on one line."""
+    if isinstance(value, CertificatePair):
+        return toml({name: getattr(value, name) for name in _PAIR})
     if isinstance(value, Mapping):
         pairs = (f"{key(str(name))} = {toml(item)}" for name, item in value.items())
         return "{ " + ", ".join(pairs) + " }" if value else "{}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
+from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
@@ -268,4 +269,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     loops,
     processes,
     memory,
+    tls,
 )

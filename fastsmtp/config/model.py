@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.net.options import TlsOptions
 from fastsmtp.options import (
     ADDRESS,
     CHOICE,
@@ -71,6 +72,7 @@ class Config:
     smtp: SmtpOptions = field(default_factory=SmtpOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
+    tls: TlsOptions = field(default_factory=TlsOptions)
     domains: dict[str, DomainOptions]
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     log: LogOptions = field(default_factory=LogOptions)

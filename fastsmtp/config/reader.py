@@ -56,6 +56,8 @@ class Reader:
         for name in ("data", "run"):
             if name in values:
                 values[name] = self.source.base / values[name]
+        if "tls" in values:
+            values["tls"] = values["tls"].moved(self.source.base.joinpath)
         return Config(**values)
 
     def table(self, cls: type, raw: Mapping[str, Any], path: Key) -> dict[str, Any]:
