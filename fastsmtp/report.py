@@ -41,10 +41,14 @@ CLIENTS: Final = 10_000  # clients told apart in one minute
 
 
 class Peer(NamedTuple):
-    """Who is at the other end: number of the session in its process, and address."""
+    """Who is at the other end: number of the session in its process, and address.
+
+    tls   version of TLS that is spoken; "" in clear
+    """
 
     session: int
     client: str
+    tls: str = ""
 
 
 def snake(name: str) -> str:
@@ -81,6 +85,7 @@ class MessageAccepted(Line, gc=False):
     recipients: int
     size: int
     microseconds: int
+    tls: str
 
 
 class MessageRefused(Line, gc=False):
@@ -275,6 +280,7 @@ class Report:
                     recipients,
                     size,
                     microseconds,
+                    peer.tls,
                 )
             )
 

@@ -26,6 +26,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from fastsmtp import metrics
@@ -38,7 +39,7 @@ from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.worker import Cells, Worker
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.mailbox import account
-from fastsmtp.net.certificates import Expiries
+from fastsmtp.net.certificates import Certificates, Expiries
 from fastsmtp.pages import Pages
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.pulse import Pulse
@@ -248,21 +249,45 @@ async def receiving(
     process: Process, store: LmdbStore, people: People, sockets: Sockets
 ) -> AsyncIterator[list[Smtpd]]:
     """Take in mail on `sockets`, which stay open when this is left."""
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
+        certificates = await stack.enter_async_context(certified(process))
         smtpds = []
         for listener, mine in sockets.items():
-            smtpds.append(smtpd := smtpd_for(listener, process, store, people))
+            smtpd = smtpd_for(listener, process, store, people, certificates)
+            smtpds.append(smtpd)
             stack.callback(smtpd.close)
             await smtpd.open(mine)
         yield smtpds
 
 
+@asynccontextmanager
+async def certified(process: Process) -> AsyncIterator[Certificates | None]:
+    """The certificates of the configuration, read again when their files change."""
+    if not process.config.tls.certificates:
+        yield None
+        return
+    certificates = Certificates(process.config.tls, process.report)
+    failed = partial(process.report.fault, "watching certificates")
+    async with running(certificates.watch(), failed):
+        yield certificates
+
+
 def smtpd_for(
-    listener: str, process: Process, store: LmdbStore, people: People
+    listener: str,
+    process: Process,
+    store: LmdbStore,
+    people: People,
+    certificates: Certificates | None,
 ) -> Smtpd:
     config = process.config
-    cells = metrics.SMTP[listener].of(process.cells)
-    terms = Terms(config.hostname, config.smtp, cells, listener)
+    terms = Terms(
+        config.hostname,
+        config.smtp,
+        metrics.SMTP[listener].of(process.cells),
+        listener,
+        certificates=certificates,
+        handshakes=metrics.TLS[listener].of(process.cells),
+    )
     return Smtpd(terms, store, people.recipients.resolve, process.report)
 
 

@@ -22,6 +22,7 @@ from fastsmtp.net.certificates import (
     context_for,
     facts,
 )
+from fastsmtp.net.clock import Clock
 from fastsmtp.net.options import MODERN, CertificatePair, TlsOptions
 from fastsmtp.net.selfsigned import make
 
@@ -33,10 +34,6 @@ def made(folder: Path, *names: str, stem: str = "tls", days: float = 30.0) -> An
 
 def options(*pairs: CertificatePair, **more: Any) -> TlsOptions:
     return TlsOptions(certificates=list(pairs), **more)
-
-
-class User:
-    context: Any = None
 
 
 def shaken(
@@ -183,22 +180,23 @@ def test_a_pair_that_cannot_be_used_is_named(tmp_path: Path, which: str) -> None
 def test_a_bad_new_pair_keeps_the_old_one_and_says_so_once(
     tmp_path: Path, which: str
 ) -> None:
-    report, user = FakeReport(), User()
+    report = FakeReport()
     good = made(tmp_path, "old.test")
     certificates = Certificates(options(good), report)
-    certificates.users.append(user)
     before = certificates.context
+    user = certificates.serve(Clock(), lambda *told: None)
     sentence = spoil(which, good, tmp_path)
     certificates.look()
     certificates.look()
     assert certificates.context is before
-    assert user.context is None
+    assert user.context is before
     (refusal,) = report.named("certificates_refused")
     assert refusal[1].endswith(sentence)
     made(tmp_path, "new.test")
     certificates.look()
     assert shown(certificates.context, None) == "new.test"
     assert user.context is certificates.context
+    certificates.leave(user)
     assert report.named("certificates_loaded") == [
         ("certificates_loaded", ["old.test"]),
         ("certificates_loaded", ["new.test"]),

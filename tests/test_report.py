@@ -72,6 +72,7 @@ def test_an_accepted_message(log: Report, pipe: Pipe) -> None:
         "recipients": 2,
         "size": 4096,
         "microseconds": 1500,
+        "tls": "",
     }
 
 

@@ -24,6 +24,22 @@ def test_a_received_field_reads_as_rfc_5321_4_4_writes_it() -> None:
     )
 
 
+def test_tls_is_told_in_a_comment_on_its_own_line() -> None:
+    told = "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"
+    first = origin("mail.example.org", "192.0.2.7", "", told)
+    field = received(first, "mx.test", "ESMTPS", "Q", "", WHEN)
+    assert field.startswith(
+        b"Received: from mail.example.org ([192.0.2.7])\r\n"
+        b"\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n"
+        b"\tby mx.test with ESMTPS id Q;\r\n"
+    )
+    for helo in ("x" * 60, "x" * 200):
+        first = origin(helo, "192.0.2.7", "", told)
+        field = received(first, "m" * 70, "ESMTPS", "Q", "", WHEN)
+        assert b" (using TLSv1.3 with cipher" in re.sub(rb"\r\n\t", b" ", field)
+        assert all(len(x) <= WIDTH or b" " not in x for x in field.split(b"\r\n"))
+
+
 def test_nobody_is_named_when_there_are_several_recipients() -> None:
     field = received(origin("x", "2001:db8::1"), "mx.test", "SMTP", "Q", "", WHEN)
     assert field == (

@@ -57,7 +57,8 @@ cdef class Tls:
     context   of connections to come; may be replaced, open ones keep theirs
     clock     net.clock's wheel
     patience  seconds a handshake may take
-    told      told(transport, result, cause) once per handshake: how it ended
+    told      told(transport, result, cause) once per handshake: how it ended; the
+              cause is empty when it was we who did not go on
     """
 
     cdef public object context
@@ -90,15 +91,14 @@ cdef class Tls:
 
         Its last reply in clear was written, and the caller drops what else it has
         received in clear."""
-        cdef TlsTransport transport = TlsTransport(self, connection)
+        cdef Layer transport = TlsTransport(self, connection)
         transport.raw = raw = connection.transport
         connection.use(transport)
         transport.begin()
         raw.set_protocol(transport)
 
 
-@cython.final
-cdef class TlsTransport:
+cdef class Layer:
     """One connection's TLS; see the head of the file."""
 
     cdef public int slot  # net.clock's
@@ -226,13 +226,13 @@ cdef class TlsTransport:
             self.state = ENDED
             self.farewell()
         elif self.state == SHAKING:
-            self.fail(LOST, "closed by us")
+            self.fail(LOST, "")
         if self.raw is not None:
             self.raw.close()
 
     def abort(self):
         if self.state == SHAKING:
-            self.fail(LOST, "closed by us")
+            self.fail(LOST, "")
         self.state = ENDED
         if self.raw is not None:
             self.raw.abort()
@@ -396,3 +396,9 @@ cdef class TlsTransport:
         self.early = None
         self.tls.clock.forget(self)
         self.tls.told(self, result, cause)
+
+
+class TlsTransport(Layer, asyncio.BufferedProtocol):
+    """The layer as an event loop knows it."""
+
+    __slots__ = ()

@@ -61,13 +61,14 @@ cdef class Crowd:
     most     connections at once
     late     called with a client that must wait for disk or memory
     emptied  called when the last one has left
+    tls      `net.tls.Tls` for STARTTLS, or None
     """
 
     cdef readonly object terms, service, report, clock, shared, small
     cdef readonly set guests
     cdef readonly double shortest
     cdef public bint draining
-    cdef public object late, emptied
+    cdef public object late, emptied, tls
     cdef object options, at_connect
     cdef int64_t[::1] cells
     cdef dict networks
@@ -143,19 +144,21 @@ cdef class Client(Connection):
     facts     what policy knows of it; None until somebody sets it
     deciding  the task of a check whose answer is awaited; None: there is none
     finished  the client will send no more
+    sealed    version and cipher of TLS; "" in clear
     """
 
     cdef readonly Crowd server
     cdef readonly object session
     cdef public object address, network, who, origin, facts, deciding
     cdef public bint finished
+    cdef readonly str sealed
     cdef readonly bint greeted
     cdef readonly double active
 
     def __init__(self, Crowd server not None):
         self.shared = server.shared
         self.server = server
-        self.address = self.network = self.origin = ""
+        self.address = self.network = self.origin = self.sealed = ""
         self.active = server.clock.now
 
     # what the event loop calls
@@ -296,6 +299,12 @@ cdef class Client(Connection):
         if stream is not None and stream.backlog() > BACKLOG_MOST:
             return True
         return self.server.service.crowded
+
+    def secured(self, str version, str cipher):
+        """The TLS handshake is done."""
+        self.sealed = f"{version} with cipher {cipher}"
+        if self.network:
+            self.who = Peer(self.who.session, self.who.client, version)
 
     # deadlines
 

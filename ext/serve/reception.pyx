@@ -65,7 +65,7 @@ cdef class Reception:
 
     def hello(self, session):
         cdef object guest = session.peer
-        guest.origin = header.origin(session.helo, guest.address)
+        guest.origin = header.origin(session.helo, guest.address, "", guest.sealed)
         if self.checks.hello:
             return self._ask(self.checks.hello, session, (session,), self._yes)
         return None
@@ -124,12 +124,18 @@ cdef class Reception:
         session.head = path + <bytes> header.received(
             session.peer.origin,
             self.hostname,
-            "ESMTP" if session.extended else "SMTP",
+            self._protocol(session),
             session.queue_id,
             recipients[0] if len(recipients) == 1 else "",
             header.date(session.arrived // 1000),
         )
         return None
+
+    cdef str _protocol(self, session):
+        """RFC 3848."""
+        if session.peer.sealed:
+            return "ESMTPS"
+        return "ESMTP" if session.extended else "SMTP"
 
     def stream(self, session):
         return self.store.spool(session.id, session.head)

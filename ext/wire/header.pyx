@@ -19,6 +19,7 @@ cdef tuple MONTHS = (
 )
 cdef object STRANGE = re.compile(r"[^0-9A-Za-z._:\[\]-]")  # in a name or literal
 cdef Py_ssize_t CLAUSE = WIDTH - len("Received: ")
+cdef str FOLD = "\r\n\t"
 
 
 @lru_cache(maxsize=4)
@@ -34,15 +35,19 @@ def date(second):
     )
 
 
-def origin(str helo, str ip, str name=""):
+def origin(str helo, str ip, str name="", str tls=""):
     """The From clause, made once per session: `from helo (name [ip])`.
 
     ip    the peer's address; an IPv6 address gets its tag (RFC 5321 4.1.3)
     name  what DNS calls the peer; "" when nobody asked
+    tls   version and cipher, for a comment on a line of its own; "" in clear
     """
     literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
     known = f"{host_name(name)} " if name else ""
-    return f"from {host_name(helo)} ({known}{literal})"
+    text = f"from {host_name(helo)} ({known}{literal})"
+    if tls:
+        text += f"{FOLD if len(text) < CLAUSE else ' '}(using {tls})"
+    return text
 
 
 def received(str origin, str by, str protocol, str id, str recipient, str date):
@@ -62,8 +67,10 @@ def received(str origin, str by, str protocol, str id, str recipient, str date):
     else:
         middle = f"by {by} with {protocol} id {id};"
         last = date
-    if len(origin) < CLAUSE and len(middle) < CLAUSE and len(last) < CLAUSE:
+    fits = len(origin) < CLAUSE or FOLD in origin
+    if fits and len(middle) < CLAUSE and len(last) < CLAUSE:
         return f"Received: {origin}\r\n\t{middle}\r\n\t{last}\r\n".encode()
+    origin = origin.replace(FOLD, " ")
     parts = (last[:-len(date) - 1], date) if recipient else (date,)
     return folded("Received:", (origin.split(" "), middle.split(" "), parts))
 

@@ -2,8 +2,7 @@
 a file changes.
 
     certificates = Certificates(options, report)
-    tls = Tls(certificates.context, …)
-    certificates.users.append(tls)          # gets every later context
+    tls = certificates.serve(clock, told)   # gets every later context
     await certificates.watch()              # for good
 
 Laws
@@ -27,7 +26,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
 
+from fastsmtp.net.clock import Clock
 from fastsmtp.net.options import CertificatePair, TlsOptions
+from fastsmtp.net.tls import Tls, TlsTransport
 
 LOOK: Final = 5.0  # seconds between looks at the files
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -55,12 +56,6 @@ class Facts(NamedTuple):
     def covers(self, name: str) -> bool:
         name = name.lower()
         return name in self.names or _wildcard(name) in self.names
-
-
-class Listening(Protocol):
-    """Whose `context` is replaced; see `Tls`."""
-
-    context: ssl.SSLContext
 
 
 class Told(Protocol):
@@ -161,8 +156,9 @@ def _wildcard(name: str) -> str:
 class Certificates:
     """The contexts of one process; see the head of the file.
 
-    context  for connections to come; raises `BadPair` when it cannot be made at first
-    users    whose `context` follows
+    context  for connections to come
+
+    Raises `BadPair` when there is none to begin with.
     """
 
     context: ssl.SSLContext
@@ -171,9 +167,20 @@ class Certificates:
         self._options = options
         self._told = told
         self._marks = self._stat()
-        self.users: list[Listening] = []
+        self._users: list[Tls] = []
         self._by_name: dict[str, ssl.SSLContext] = {}
         self._take(self._load())
+
+    def serve(
+        self, clock: Clock, told: Callable[[TlsTransport, str, str], None]
+    ) -> Tls:
+        """The TLS of a listener; its context follows until `leave`."""
+        tls = Tls(self.context, clock, self._options.handshake_timeout, told)
+        self._users.append(tls)
+        return tls
+
+    def leave(self, tls: Tls) -> None:
+        self._users.remove(tls)
 
     def look(self) -> None:
         """Read the files again if one has changed since they were read last."""
@@ -215,8 +222,9 @@ class Certificates:
         self.context = default = loaded[0][1]
         if len(loaded) > 1:
             default.sni_callback = chooser(by_name)
-        for user in self.users:
+        for user in self._users:
             user.context = default
+            user.patience = self._options.handshake_timeout
         self._told.certificates_loaded([found.names[0] for found, _ in loaded])
 
     def _stat(self) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 from fastsmtp.errors import Refused
 from fastsmtp.net.clock import Clock
 from fastsmtp.net.connection import Connection
+from fastsmtp.net.tls import Tls
 from fastsmtp.report import Peer, Report
 from fastsmtp.serve.smtpd import Terms
 from fastsmtp.smtp.door import Answer
@@ -24,6 +25,7 @@ class Crowd:
     most     connections at once
     late     called with a client that must wait for disk or memory
     emptied  called when the last one has left
+    tls      for STARTTLS
     """
 
     terms: Terms
@@ -37,6 +39,7 @@ class Crowd:
     draining: bool
     late: Callable[[Client], None]
     emptied: Callable[[], None]
+    tls: Tls | None
     def __init__(
         self,
         terms: Terms,
@@ -55,6 +58,7 @@ class Client(Connection):
     facts     what policy knows of it; None until somebody sets it
     deciding  the task of a check whose answer is awaited; None: there is none
     finished  the client will send no more
+    sealed    version and cipher of TLS; "" in clear
     """
 
     server: Crowd
@@ -66,6 +70,7 @@ class Client(Connection):
     facts: Any
     deciding: Task[Answer] | None
     finished: bool
+    sealed: str
     greeted: bool
     active: float
     def __init__(self, server: Crowd) -> None: ...
@@ -80,6 +85,9 @@ class Client(Connection):
 
     def settle(self, error: Exception | None) -> None:
         """The store's word on the message: durable, or never will be."""
+
+    def secured(self, version: str, cipher: str) -> None:
+        """The TLS handshake is done."""
 
     def shut(self, refused: Refused, parting: str) -> None:
         """End the dialogue with this refusal."""

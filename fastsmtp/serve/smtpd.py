@@ -22,12 +22,17 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, cast
 
+from fastsmtp.cells import fresh
+from fastsmtp.net import counts as net
+from fastsmtp.net.certificates import Certificates
 from fastsmtp.net.clock import Clock
 from fastsmtp.net.connection import shared_buffer
+from fastsmtp.net.counts import FULL, HANDSHAKES, RESUMED
 from fastsmtp.net.listener import Listener
+from fastsmtp.net.tls import Tls, TlsTransport
 from fastsmtp.policy.recipients import Verdict
 from fastsmtp.report import Report
 from fastsmtp.serve.checks import NONE, Checks
@@ -52,6 +57,13 @@ class Terms:
     cells: memoryview[int]
     listener: str = "smtp"
     checks: Checks = NONE
+    certificates: Certificates | None = None
+    handshakes: memoryview[int] = field(default_factory=lambda: fresh(net.CELLS))
+
+    @property
+    def implicit(self) -> bool:
+        """Whether TLS begins with the connection (RFC 8314 3)."""
+        return self.listener == "submissions"
 
 
 class Guest(Client, asyncio.BufferedProtocol):
@@ -85,6 +97,10 @@ class Smtpd:
         )
         most = connections_most(terms.options.max_connections)
         self.crowd = Crowd(terms, service, report, self.clock, shared_buffer(), most)
+        self._tls: Tls | None = None
+        if terms.certificates is not None:
+            self._tls = terms.certificates.serve(self.clock, self._shaken)
+            self.crowd.tls = self._tls
         self._empty = asyncio.Event()
         self.crowd.late = self._look_again
         self.crowd.emptied = self._empty.set
@@ -97,7 +113,11 @@ class Smtpd:
         """Accept on these sockets, which stay the caller's."""
         if self._own_clock:
             self.clock.start(asyncio.get_running_loop())
-        self._listener = Listener(sockets, self.guest)
+        make: Callable[[], asyncio.BaseProtocol] = self.guest
+        if self.crowd.terms.implicit:
+            assert self._tls is not None, "a listener of TLS without a certificate"
+            make = self._tls.accept(self.guest)
+        self._listener = Listener(sockets, make)
         await self._listener.open()
 
     def guest(self) -> Guest:
@@ -135,8 +155,24 @@ class Smtpd:
             guest.abort()
         if self._retry is not None:
             self._retry.cancel()
+        certificates = self.crowd.terms.certificates
+        if self._tls is not None and certificates is not None:
+            certificates.leave(self._tls)
+            self._tls = None
         if self._own_clock:
             self.clock.stop()
+
+    def _shaken(self, transport: TlsTransport, result: str, cause: str) -> None:
+        """A TLS handshake has ended, one way or the other."""
+        terms, guest = self.crowd.terms, cast(Client, transport.connection)
+        good = result in (FULL, RESUMED)
+        version = transport.version if good else "none"
+        terms.handshakes[HANDSHAKES.place(version, result)] += 1
+        if good:
+            guest.secured(version, transport.cipher)
+        elif cause:
+            told = (guest.address, terms.listener, result, cause)
+            self.crowd.report.handshake_failed(*told)
 
     def _look_again(self, guest: Client) -> None:
         """Steer this connection a little later: the disk or memory is behind."""

@@ -7,11 +7,12 @@ WIDTH: Final = 78
 def date(second: int) -> str:
     """The date-time of RFC 5322 3.3, in UTC; `second` counts from 1970."""
 
-def origin(helo: str, ip: str, name: str = "") -> str:
+def origin(helo: str, ip: str, name: str = "", tls: str = "") -> str:
     """The From clause, made once per session: `from helo (name [ip])`.
 
     ip    the peer's address; an IPv6 address gets its tag (RFC 5321 4.1.3)
     name  what DNS calls the peer; "" when nobody asked
+    tls   version and cipher, for a comment on a line of its own; "" in clear
     """
 
 def received(
