@@ -41,6 +41,7 @@ from fastsmtp.errors import StoreUnavailable
 from fastsmtp.mailbox import account
 from fastsmtp.net.certificates import Certificates, Expiries
 from fastsmtp.pages import Pages
+from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import listing
@@ -59,6 +60,7 @@ from fastsmtp.store.lmdb import LmdbStore
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
 """Listening sockets by kind of listener (`smtp.counts.LISTENERS`)."""
+UNDER_WAY: Final = 30.0  # seconds that operations of commands may still take
 LOOK: Final = 0.25  # seconds between looks at the store's health
 
 
@@ -142,20 +144,35 @@ async def settled(store: LmdbStore, patience: float) -> None:
 
 
 class People:
-    """Accounts and how addresses resolve to them; cached until a change of accounts."""
+    """Accounts and how addresses resolve to them; cached until a change of accounts.
+
+    domains  of this server; stays one object when `change` gives it new ones
+    """
 
     def __init__(self, config: Config, store: LmdbStore) -> None:
         self.directory = Directory(
             lambda name: store.peek(keys.DIRECTORY, keys.account(name))
         )
-        self.recipients = Recipients(
-            config.domains, lambda name: self.directory.lookup(name) is not None
+        self.domains = dict(config.domains)
+        self.recipients = self._recipients()
+        self.route = Route(
+            lambda address: self.recipients.resolve(address), self.directory.lookup
         )
-        self.route = Route(self.recipients.resolve, self.directory.lookup)
-        store.watch(keys.DIRECTORY, self.changed)
+        self.forget = store.watch(keys.DIRECTORY, self.changed)
+
+    def _recipients(self) -> Recipients:
+        lookup = self.directory.lookup
+        return Recipients(self.domains, lambda name: lookup(name) is not None)
 
     def changed(self) -> None:
         self.directory.changed()
+        self.route.changed()
+
+    def change(self, domains: Mapping[str, DomainOptions]) -> None:
+        """The configuration has other domains or aliases now."""
+        self.domains.clear()
+        self.domains.update(domains)
+        self.recipients = self._recipients()
         self.route.changed()
 
 
@@ -209,7 +226,7 @@ async def keeping(
         store, process.epoch, now_ms, LoopAlarm(), config.delivery.claim
     )
     worker = Worker(store, schedule, people.route, config.delivery, cells, deferred)
-    operations = Operations(store, config.domains, store.backup, people.changed)
+    operations = Operations(store, people.domains, store.backup, people.changed)
     control = ControlServer(config.run, operations.table(), report.fault)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(
@@ -225,7 +242,7 @@ async def keeping(
             running(tidying, lambda e: broken("removing accounts", e))
         )
         await control.start()
-        stack.push_async_callback(control.close)
+        stack.push_async_callback(control.close, UNDER_WAY)
         yield
 
 
@@ -296,13 +313,18 @@ async def drain(smtpds: Iterable[Smtpd], grace: float) -> None:
     await asyncio.gather(*(smtpd.drain(grace) for smtpd in smtpds))
 
 
+async def leave(smtpds: Iterable[Smtpd], grace: float) -> None:
+    """Others accept on these sockets now: what is here has `grace` seconds more."""
+    await asyncio.gather(*(smtpd.retire(grace) for smtpd in smtpds))
+
+
 @asynccontextmanager
 async def watching(
     process: Process,
     sockets: Sequence[socket.socket],
     store: LmdbStore,
     ready: Callable[[], str | None],
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Scrape]:
     """Serve metrics and health. `ready` gives the reason why mail is not taken."""
     config = process.config
 
@@ -317,7 +339,7 @@ async def watching(
     for sock in sockets:
         await server.listen(sock)
     try:
-        yield
+        yield scrape
     finally:
         server.close()
 

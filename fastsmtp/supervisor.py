@@ -6,10 +6,22 @@ stranger sent.
 
 What a worker inherits: its sockets, the lock of the data directory (it is free again
 only when the last process of this server is gone), and the read end of a pipe, its
-lifeline. That brings its orders and stays open; one more octet, END, tells it to drain.
-When it closes without it the supervisor is dead, and the worker ends within a moment,
-so there are never two keepers. Draining is not told by a signal: `systemctl stop` sends
-SIGTERM to every process of a service, and a keeper must outlive the receivers.
+lifeline. That brings its orders and stays open; each further octet is a word to it:
+
+    END    the server ends: tell clients 421, finish what is in flight, end
+    LEAVE  another process has your sockets: stop accepting, finish, end
+    HOLD   take no new mail and tell clients 421, but stay
+    TAKE   take mail again
+
+When it closes the supervisor is dead, and the worker ends within a moment, so there are
+never two keepers. Words do not come as signals: `systemctl stop` sends SIGTERM to every
+process of a service, and a keeper must outlive the receivers.
+
+A new configuration needs new processes. A receiver is replaced while it serves: its
+successor opens everything and accepts on the same sockets, then it is told to leave;
+nobody who connects meets a closed port. The keeper is one of its kind, so the old one
+ends before the next begins; the receivers go on meanwhile, for mail that is durable can
+wait for the index.
 """
 
 from __future__ import annotations
@@ -24,14 +36,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final
+from typing import Final, Protocol
 
 import msgspec
 
 STABLE: Final = 10.0  # seconds after which a worker that dies counts as the first again
 SLOWEST: Final = 10.0  # seconds: the longest pause before a worker is replaced
 FIRST_PAUSE: Final = 0.05  # seconds before the second try in a row; then doubled
-END: Final = b"."  # on a lifeline behind the orders: drain, then end
+LOOK: Final = 0.01  # seconds between looks whether a new worker serves
+END: Final = b"."
+LEAVE: Final = b"-"
+HOLD: Final = b"~"
+TAKE: Final = b"+"
 COMMAND: Final = (sys.executable, "-m", "fastsmtp.worker")
 
 
@@ -67,12 +83,15 @@ def _read_exactly(stream: io.RawIOBase, size: int) -> bytes:
     return data
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Worker:
     """A place for a process: the role and slot stay, the processes come and go.
 
     process  None before the first start, and after one that failed
     started  monotonic time of the last start, or of the attempt
+    leaving  it was told to leave and has no successor in this place
+    asked    its next end was asked for: it is not a death
+    round    of reloading, whose configuration its process was told
     """
 
     role: str
@@ -82,11 +101,19 @@ class Worker:
     lifeline: int = -1
     started: float = 0.0
     failures: int = 0
+    leaving: bool = False
+    asked: bool = False
+    round: int = 0
     watcher: asyncio.Task[None] | None = field(default=None, repr=False)
 
     @property
     def alive(self) -> bool:
         return self.process is not None and self.process.returncode is None
+
+    @property
+    def pid(self) -> int:
+        """0 without a process."""
+        return self.process.pid if self.process is not None else 0
 
     def pause(self, now: float) -> float:
         """Seconds to wait before the next try, after a death at `now` (monotonic)."""
@@ -95,11 +122,11 @@ class Worker:
             return 0.0
         return min(FIRST_PAUSE * 2.0 ** (self.failures - 2), SLOWEST)
 
-    def tell_end(self) -> None:
-        """Drain and end; said again it does no harm."""
+    def tell(self, word: bytes) -> None:
+        """Said again it does no harm."""
         if self.lifeline >= 0:
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
-                os.write(self.lifeline, END)
+                os.write(self.lifeline, word)
 
     def kill(self) -> None:
         if self.process is not None and self.alive:
@@ -112,49 +139,81 @@ class Worker:
             self.lifeline = -1
 
 
+class NotReplaced(Exception):
+    """A new process did not come to serve; the old ones stay. The text says why."""
+
+
+class Watch(Protocol):
+    """Who knows what became of workers."""
+
+    def died(self, worker: Worker, status: int | Exception) -> None:
+        """It will be replaced; the exit status, or why it could not be started."""
+
+    def left(self, worker: Worker) -> None:
+        """It ended as it was told to."""
+
+    def serves(self, worker: Worker) -> bool:
+        """Whether this process has opened everything and does its work."""
+
+
 class Supervisor:
     """Laws: a worker is replaced exactly while nobody has asked for the end; each life
     of a worker has its own epoch, committed before it starts.
 
+    config      what the next process is told, JSON; each change is a new `round`
+    holding     receivers take no new mail
     next_epoch  commits and returns the epoch of the next life
     lock        descriptor of the data directory's lock, inherited by every worker
-    died        told of every death before it is replaced: the worker, and its exit
-                status or why it could not be started
     command     what runs a worker; its pipe, role and slot are added
     """
 
     def __init__(
         self,
-        workers: list[Worker],
         config: str,
         next_epoch: Callable[[], int],
         lock: int,
-        died: Callable[[Worker, int | Exception], None],
+        watch: Watch,
         command: Sequence[str] = COMMAND,
     ) -> None:
-        self.workers = workers
         self._config = config
+        self._round = 0
+        self.workers: list[Worker] = []
+        self.holding = False
         self._next_epoch = next_epoch
         self._lock = lock
-        self._died = died
+        self._watch = watch
         self._command = tuple(command)
         self._stopping = asyncio.Event()
         self._at_once = False
 
-    def start(self) -> None:
-        for worker in self.workers:
-            worker.watcher = asyncio.create_task(self._keep_running(worker))
+    @property
+    def config(self) -> str:
+        return self._config
+
+    @config.setter
+    def config(self, config: str) -> None:
+        self._config = config
+        self._round += 1
+
+    def start(self, worker: Worker) -> None:
+        """From now on there is a process in this place."""
+        self.workers.append(worker)
+        worker.watcher = asyncio.create_task(self._keep_running(worker))
 
     async def _keep_running(self, worker: Worker) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not worker.leaving:
             status = await self._one_life(worker)
             worker.close_lifeline()
-            if self._stopping.is_set():
-                return
-            self._died(worker, status)
+            if worker.leaving or worker.asked or self._stopping.is_set():
+                worker.asked = False
+                self._watch.left(worker)
+                continue
+            self._watch.died(worker, status)
             with contextlib.suppress(TimeoutError):
                 pause = worker.pause(time.monotonic())
                 await asyncio.wait_for(self._stopping.wait(), pause)
+        if not self._stopping.is_set():
+            self.workers.remove(worker)
 
     async def _one_life(self, worker: Worker) -> int | Exception:
         """The exit status, or why there was none: the disk is full, a limit, …"""
@@ -162,15 +221,17 @@ class Supervisor:
         worker.started = time.monotonic()
         try:
             epoch = await asyncio.to_thread(self._next_epoch)
-            if self._stopping.is_set():
+            if self._stopping.is_set() or worker.leaving:
                 return 0
             worker.process = await self._spawn(worker, epoch)
         except Exception as error:
             return error
         if self._at_once:
             worker.kill()
-        elif self._stopping.is_set():
-            worker.tell_end()
+        elif self._stopping.is_set() or worker.leaving:
+            worker.tell(END)
+        elif self.holding:
+            worker.tell(HOLD)
         return await worker.process.wait()
 
     async def _spawn(self, worker: Worker, epoch: int) -> asyncio.subprocess.Process:
@@ -179,6 +240,7 @@ class Supervisor:
             for listener, sockets in worker.sockets.items()
         }
         orders = Orders(worker.role, worker.slot, epoch, self._config, fds)
+        worker.round = self._round
         data = msgspec.json.encode(orders)
         theirs, worker.lifeline = os.pipe()
         try:
@@ -196,6 +258,71 @@ class Supervisor:
         os.set_blocking(worker.lifeline, False)
         return process
 
+    def of(self, role: str) -> list[Worker]:
+        """The places of a role that are to stay."""
+        return [w for w in self.workers if w.role == role and not w.leaving]
+
+    async def replace(self, old: list[Worker], new: list[Worker], wait: float) -> None:
+        """Start `new`; when all of them serve, `old` leave.
+
+        Raises `NotReplaced` when that takes more than `wait` seconds or one of them
+        dies before: then the old ones stay."""
+        for worker in new:
+            self.start(worker)
+        try:
+            await self._serving(new, wait)
+        except NotReplaced:
+            for worker in new:
+                worker.leaving = True
+                worker.kill()
+            await asyncio.gather(*(w.watcher for w in new if w.watcher is not None))
+            raise
+        for worker in old:
+            worker.leaving = True
+            worker.tell(LEAVE)
+
+    async def renew(self, worker: Worker, wait: float) -> None:
+        """End this worker, unless it knows the configuration already, and start its
+        successor in the same place.
+
+        Raises `NotReplaced` when that takes more than `wait` seconds; the supervisor
+        goes on trying."""
+        worker.failures = 0
+        told: asyncio.subprocess.Process | None = None
+        deadline = time.monotonic() + wait
+        while worker.round != self._round or not self._serves(worker):
+            if worker.alive and worker.round != self._round and worker.process != told:
+                told = worker.process
+                worker.asked = True
+                worker.tell(END)
+            await self._look(worker, deadline)
+
+    async def _serving(self, workers: list[Worker], wait: float) -> None:
+        deadline = time.monotonic() + wait
+        for worker in workers:
+            while not self._serves(worker):
+                await self._look(worker, deadline)
+
+    def _serves(self, worker: Worker) -> bool:
+        return worker.alive and self._watch.serves(worker)
+
+    async def _look(self, worker: Worker, deadline: float) -> None:
+        """Wait a little for this worker. Raises `NotReplaced` when that is no use."""
+        name = f"the new {worker.role} process"
+        if self._stopping.is_set():
+            raise NotReplaced("the server is ending")
+        if worker.failures:
+            raise NotReplaced(f"{name} died at once; its log says why")
+        if time.monotonic() > deadline:
+            raise NotReplaced(f"{name} did not come to serve in time")
+        await asyncio.sleep(LOOK)
+
+    def hold(self, on: bool) -> None:
+        """Receivers take no new mail, or take it again."""
+        self.holding = on
+        for worker in self.of("receive"):
+            worker.tell(HOLD if on else TAKE)
+
     async def stop(self, order: tuple[str, ...]) -> None:
         """Drain role by role: the next in `order` is told when the last is gone."""
         self._stopping.set()
@@ -203,7 +330,7 @@ class Supervisor:
             mine = [w for w in self.workers if w.role == role]
             for worker in mine:
                 if worker.alive:
-                    worker.tell_end()
+                    worker.tell(END)
             await asyncio.gather(*(w.watcher for w in mine if w.watcher is not None))
 
     def stop_now(self) -> None:
@@ -212,19 +339,6 @@ class Supervisor:
         self._stopping.set()
         for worker in self.workers:
             worker.kill()
-
-    def describe(self) -> list[dict[str, Any]]:
-        """Role, slot, process id and uptime in seconds of every worker."""
-        now = time.monotonic()
-        return [
-            {
-                "role": w.role,
-                "slot": w.slot,
-                "pid": w.process.pid if w.process and w.alive else None,
-                "uptime": round(now - w.started, 3) if w.alive else 0.0,
-            }
-            for w in self.workers
-        ]
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -19,16 +20,19 @@ from fastsmtp import metrics, roles
 from fastsmtp.config import Config
 from fastsmtp.ending import AT_ONCE, Ending
 from fastsmtp.errors import FormatTooNew, StoreUnavailable
+from fastsmtp.outset import FIRST_WORKER, GRACE, PAGES, SETTLING
 from fastsmtp.pages import Pages
 from fastsmtp.roles import Process
 from fastsmtp.serve.smtpd import Smtpd
-from fastsmtp.server import FIRST_WORKER, GRACE, PAGES, SETTLING
 from fastsmtp.store.lmdb import LmdbStore
-from fastsmtp.supervisor import END, Orders, read_orders
+from fastsmtp.supervisor import END, HOLD, LEAVE, TAKE, Orders, read_orders
 
 BROKEN: Final = 70  # exit status: a part of the role ended by itself (EX_SOFTWARE)
 ORPHAN_GRACE: Final = 1.0  # seconds transactions may still take without a supervisor
 ORPHAN_END: Final = 2.0  # seconds until an orphan ends at once; see `server.PATIENCE`
+
+
+Finish = Callable[[list[Smtpd], float], Awaitable[None]]
 
 
 def slot_of(number: int) -> int:
@@ -38,25 +42,49 @@ def slot_of(number: int) -> int:
 
 class Lifeline:
     """The pipe behind the orders. Law: without a supervisor this process is gone
-    within `ORPHAN_END`, so that the next server has the data directory soon."""
+    within `ORPHAN_END`, so that the next server has the data directory soon.
+
+    leaving  another process accepts on our sockets
+    holding  take no new mail; `held` is called when that changes
+    """
 
     def __init__(self, pipe: int, ending: Ending) -> None:
         os.set_blocking(pipe, False)
         self.orphaned = asyncio.Event()
+        self.leaving = False
+        self.holding = False
+        self.held: Callable[[bool], None] = lambda on: None
         self._pipe = pipe
         self._ending = ending
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(pipe, self._heard)
 
     def _heard(self) -> None:
-        if os.read(self._pipe, 64).startswith(END):
-            self._ending.ask()
+        words = os.read(self._pipe, 64)
+        for word in words:
+            self._obey(bytes((word,)))
+        if words:
             return
         self._loop.remove_reader(self._pipe)
         self.orphaned.set()
         self._ending.ask()
         # What hangs is cut off: all that was acknowledged is durable.
         self._loop.call_later(ORPHAN_END, os._exit, AT_ONCE)
+
+    def _obey(self, word: bytes) -> None:
+        if word in (HOLD, TAKE):
+            self.hold(word == HOLD)
+        elif word == LEAVE:
+            self.leaving = True
+            self._ending.ask()
+        elif word == END:
+            if self.leaving:
+                self.hold(True)  # there is no other process any more
+            self._ending.ask()
+
+    def hold(self, on: bool) -> None:
+        self.holding = on
+        self.held(on)
 
 
 async def work(orders: Orders, pipe: int) -> int:
@@ -114,10 +142,18 @@ async def receive(
         store = await enter(roles.storing(process, series, shared=True))
         people = roles.People(process.config, store)
         smtpds = await enter(roles.receiving(process, store, people, sockets))
-        process.pages.tell(process.slot, "serving")
+
+        def hold(on: bool) -> None:
+            process.pages.tell(process.slot, "draining" if on else "serving")
+            for smtpd in smtpds:
+                smtpd.hold(on)
+
+        lifeline.held = hold
+        hold(lifeline.holding)
         await ending.wait()
         process.pages.tell(process.slot, "draining")
-        draining = asyncio.ensure_future(drain(smtpds, store))
+        finish = roles.leave if lifeline.leaving else roles.drain
+        draining = asyncio.ensure_future(drain(smtpds, store, finish))
         orphaned = asyncio.ensure_future(lifeline.orphaned.wait())
         await asyncio.wait((draining, orphaned), return_when=asyncio.FIRST_COMPLETED)
         orphaned.cancel()
@@ -126,9 +162,9 @@ async def receive(
             await roles.drain(smtpds, ORPHAN_GRACE)
 
 
-async def drain(smtpds: list[Smtpd], store: LmdbStore) -> None:
+async def drain(smtpds: list[Smtpd], store: LmdbStore, finish: Finish) -> None:
     """Finish what is in flight, then wait until the keeper has applied it."""
-    await roles.drain(smtpds, GRACE)
+    await finish(smtpds, GRACE)
     await roles.settled(store, SETTLING)
 
 

@@ -24,10 +24,11 @@ def file(tmp_path: Path) -> Path:
 def test_it_is_given_the_checked_configuration(
     file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given: list[Config] = []
-    monkeypatch.setattr(server, "serve", lambda config: given.append(config) or 7)
+    given: list[tuple[Config, Path]] = []
+    monkeypatch.setattr(server, "serve", lambda *args: given.append(args) or 7)
     assert main(["serve", "-c", str(file)]) == 7
-    assert given[0].hostname == "mx.example.test"
+    (config, path) = given[0]
+    assert (config.hostname, path) == ("mx.example.test", file)
     assert "warning: domains" in capsys.readouterr().err
 
 
@@ -47,3 +48,23 @@ def test_a_port_that_is_taken(file: Path, capsys: pytest.CaptureFixture[str]) ->
     text = capsys.readouterr().err
     assert f"fastsmtp: port {port}: in use by " in text
     assert "or listen elsewhere" in text
+
+
+def test_serving_as_root_is_warned_of(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(server, "serve", lambda *args: 0)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert main(["serve", "-c", str(file)]) == 0
+    assert "this serves as root" in capsys.readouterr().err
+    file.write_text('user = "nobody"\n' + file.read_text())
+    assert main(["serve", "-c", str(file)]) == 0
+    assert "as root" not in capsys.readouterr().err
+
+
+def test_a_user_that_is_not_there(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text('user = "nobody-of-this-name"\n' + file.read_text())
+    assert main(["serve", "-c", str(file)]) == 1
+    assert "there is no such user" in capsys.readouterr().err

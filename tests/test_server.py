@@ -19,13 +19,11 @@ from crash.kill_rig import USER, prepared, until, workers
 
 from bench.process import alive, tree
 from bench.served import Served
-from fastsmtp import server
+from fastsmtp import outset, server
 from fastsmtp.config import Config, load
-from fastsmtp.ending import Ending
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.metrics import CELLS
 from fastsmtp.pages import Pages
-from fastsmtp.roles import Process
 from fastsmtp.store.lmdb import lock
 
 BODY = "Subject: hello\r\n\r\nhi\r\n"
@@ -48,14 +46,14 @@ def config(tmp_path: Path) -> Config:
 def test_a_folder_that_cannot_be_made_is_named(config: Config) -> None:
     config.data.write_text("a file")
     with pytest.raises(OSError, match="data"):
-        server.prepare(config)
+        server.prepare(config, None)
 
 
 def test_a_run_folder_too_deep_for_a_socket_is_said_early(tmp_path: Path) -> None:
     deep = tmp_path.joinpath(*["x" * 40] * 4)
     config = cast(Config, SimpleNamespace(data=tmp_path / "data", run=deep))
     with pytest.raises(OSError, match="set `run`"):
-        server.prepare(config)
+        server.prepare(config, None)
 
 
 def test_a_claimed_data_directory_is_refused(
@@ -73,9 +71,9 @@ def test_a_full_disk_at_the_counters_names_the_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    server.prepare(config)
+    server.prepare(config, None)
     with pytest.raises(OSError, match="counters"):
-        server.counting(config, 1)
+        outset.counting(config, 1)
 
 
 def test_no_door_stays_open_when_one_cannot_be_opened(config: Config) -> None:
@@ -94,28 +92,8 @@ def test_no_door_stays_open_when_one_cannot_be_opened(config: Config) -> None:
             ),
         )
         with pytest.raises(OSError, match="another process listens there"):
-            server.open_doors(config, 1)
+            server.open_doors(config, 1, [])
     create_server(("127.0.0.1", int(first.rpartition(":")[2]))).close()
-
-
-# whether it is ready
-
-
-def test_ready_in_split_is_what_the_pages_say(tmp_path: Path) -> None:
-    pages = Pages.create(tmp_path / "counters", CELLS, 4)
-    process = cast(Process, SimpleNamespace(pages=pages))
-    ending = cast(Ending, SimpleNamespace(asked=False))
-    pages.claim(1, "supervise", 1)
-    pages.claim(2, "keep", 2)
-    pages.claim(3, "receive", 3)
-    pages.tell(2, "serving")
-    assert server.unready(process, ending, 2) == "1 of 2 processes serve"
-    pages.tell(3, "serving")
-    assert server.unready(process, ending, 2) is None
-    pages.excuse(3, "the disk is nearly full")
-    assert server.unready(process, ending, 2) == "receive: the disk is nearly full"
-    cast(Any, ending).asked = True
-    assert server.unready(process, ending, 2) == "draining"
 
 
 # real processes
@@ -322,7 +300,7 @@ def test_metrics_are_sums_over_all_processes(tmp_path: Path) -> None:
         ids = {send(served) for _ in range(30)}
         family = "fastsmtp_smtp_messages_total"
         until(lambda: value(served, family) == 30, 2, "counted")
-        pages = Pages.open(tmp_path / "data" / "run" / server.PAGES, CELLS)
+        pages = Pages.open(tmp_path / "data" / "run" / outset.PAGES, CELLS)
         receivers = [p.slot for p in pages.live() if p.role == "receive"]
         busy = [slot for slot in receivers if any(pages.read(slot))]
         assert len(receivers) == len(busy) == 3

@@ -22,6 +22,9 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 VERBS: Final = {
     "quickstart": "write a configuration, make the data folder and accounts",
     "serve": "run the server until SIGTERM or Ctrl-C",
+    "status": "the processes of the running server, and its queue",
+    "reload": "read the configuration again, without losing a connection",
+    "drain": "take no new mail for a while, send clients away",
     "check": "find every mistake in a configuration",
     "user": "add, list and remove accounts, set passwords",
     "mail": "list, show, export and import the messages of an account",

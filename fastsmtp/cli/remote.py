@@ -7,13 +7,17 @@ command does not know which of the two it talks to.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
 from fastsmtp.cli import Failure
+from fastsmtp.config import Config, ConfigErrors, check, find, outline
 from fastsmtp.serve.control import LONGEST_LINE, SOCKET, Declined, Operation, Summary
+
+STEERING: Final = "server.sock"  # see `fastsmtp.steering`
 
 
 class Caller(Protocol):
@@ -46,12 +50,10 @@ class Remote:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def connect(cls, run: Path) -> Self | None:
+    async def connect(cls, run: Path, name: str = SOCKET) -> Self | None:
         """None when no server listens there."""
         try:
-            streams = await asyncio.open_unix_connection(
-                run / SOCKET, limit=LONGEST_LINE
-            )
+            streams = await asyncio.open_unix_connection(run / name, limit=LONGEST_LINE)
         except (FileNotFoundError, ConnectionRefusedError):
             return None
         return cls(*streams)
@@ -83,6 +85,37 @@ class Remote:
         self._writer.close()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
+
+
+def running_config(named: str | None) -> tuple[Path, Config]:
+    """The file, and enough of its configuration to find the running server, which can
+    be steered although there are mistakes in the file by now."""
+    path = find(named)
+    found = outline(path)
+    if found is None:
+        raise ConfigErrors(check(path)[1])
+    return path, found
+
+
+@asynccontextmanager
+async def steering(config: Config) -> AsyncIterator[Remote]:
+    """The process that was started as `fastsmtp serve`."""
+    try:
+        remote = await Remote.connect(config.run, STEERING)
+    except PermissionError:
+        raise Failure(
+            f"{config.run / STEERING} is not yours to use",
+            "run this as the user that serves, or as root",
+        ) from None
+    if remote is None:
+        raise Failure(
+            f"no server runs with {config.run}",
+            "`fastsmtp serve` starts one; has data or run changed in the file?",
+        )
+    try:
+        yield remote
+    finally:
+        await remote.close()
 
 
 def _last(answer: dict[str, Any]) -> Summary:

@@ -5,11 +5,17 @@ it ends at once. Nothing that was acknowledged is lost either way.
 """
 
 import argparse
+import os
 import sys
+from typing import Final
 
 from fastsmtp.cli import Failure
 from fastsmtp.cli.terminal import config_argument
 from fastsmtp.config import Config
+
+ROOT: Final = """\
+fastsmtp: warning: this serves as root, and need not once the ports are bound
+    set user = "…" in the configuration, or give the data folder to a user"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,15 +27,26 @@ def run(args: argparse.Namespace) -> int:
     from fastsmtp.net.listener import CannotListen
     from fastsmtp.server import serve
 
-    checked, problems = config.check(config.find(args.config))
+    path = config.find(args.config)
+    checked, problems = config.check(path)
     if checked is None:
         raise config.ConfigErrors(problems)
     for problem in problems:
         print(problem, file=sys.stderr)
+    if os.geteuid() == 0 and not becomes_somebody(checked):
+        print(ROOT, file=sys.stderr)
     try:
-        return serve(checked)
+        return serve(checked, path)
     except CannotListen as error:
         raise _not_bound(checked, error.strerror or "") from None
+
+
+def becomes_somebody(config: Config) -> bool:
+    """Whether root will be given up."""
+    from fastsmtp.owner import identity
+
+    who = identity(config.user, config.data)
+    return who is not None and who.user != 0
 
 
 def _not_bound(config: Config, text: str) -> Failure:

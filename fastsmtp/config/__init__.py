@@ -34,6 +34,7 @@ __all__ = [
     "check",
     "find",
     "load",
+    "outline",
 ]
 
 PLACES: Final = ("fastsmtp.toml", "/etc/fastsmtp/fastsmtp.toml")
@@ -79,6 +80,16 @@ def check(
     if any(problem.severity == "error" for problem in problems):
         return None, problems
     return config, problems
+
+
+def outline(path: Path) -> Config | None:
+    """What a file says that may have mistakes, with defaults for what is wrong: to
+    find the server that runs with it. None when nothing can be read from it."""
+    try:
+        source = read_source(path, os.environ)
+    except ConfigErrors:
+        return None
+    return Reader(source).config()
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:

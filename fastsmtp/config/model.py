@@ -15,6 +15,7 @@ from fastsmtp.options import (
     HOSTNAME,
     PATH,
     REQUIRED,
+    TEXT,
     option,
 )
 from fastsmtp.policy.options import DomainOptions
@@ -68,6 +69,9 @@ class Config:
     data: Path = option(REQUIRED, "folder of mail, queue and accounts", PATH)
     run: Path = option(
         Path(), "folder of sockets and counters; unset: run in data", PATH
+    )
+    user: str = option(
+        "", "user to become when started as root; unset: the owner of data", TEXT
     )
     smtp: SmtpOptions = field(default_factory=SmtpOptions)
     store: StoreOptions = field(default_factory=StoreOptions)

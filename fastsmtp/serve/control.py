@@ -15,7 +15,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -58,6 +58,7 @@ class ControlServer:
     """Serves operations until closed.
 
     fault  told of what no operation should raise: a bug, or broken data
+    name   of the socket in the run directory
     """
 
     def __init__(
@@ -65,12 +66,16 @@ class ControlServer:
         run: Path,
         operations: Mapping[str, Operation],
         fault: Callable[[str, BaseException], None] = lambda op, error: None,
+        name: str = SOCKET,
     ) -> None:
-        self.path = run / SOCKET
+        self.path = run / name
         self._operations = operations
         self._fault = fault
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way = 0  # operations
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def start(self) -> None:
         """Bind; a socket that a dead process left behind is replaced. The caller has
@@ -86,11 +91,14 @@ class ControlServer:
             self._connected, sock=bound, limit=LONGEST_LINE
         )
 
-    async def close(self) -> None:
-        """End what runs and remove the socket."""
+    async def close(self, patience: float = 0.0) -> None:
+        """Remove the socket. What runs may go on for `patience` seconds, then it is
+        ended."""
         if self._server is None:
             return
         self._server.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), patience)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,7 +120,8 @@ class ControlServer:
                 await _send(writer, _failed("too many control connections"))
                 return
             while line := await reader.readline():
-                await self._answer(line, reader, writer)
+                with self._running():
+                    await self._answer(line, reader, writer)
         except (ConnectionError, EOFError):
             pass  # the command was interrupted
         except ValueError:
@@ -121,6 +130,17 @@ class ControlServer:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     async def _answer(
         self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -182,11 +202,11 @@ def _failed(text: str) -> dict[str, Any]:
     return {"ok": False, "error": text}
 
 
-def alive(run: Path) -> bool:
-    """Whether a server listens at the control socket of this run directory."""
+def alive(run: Path, name: str = SOCKET) -> bool:
+    """Whether a server listens at this socket of the run directory."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
-            probe.connect(os.fspath(run / SOCKET))
+            probe.connect(os.fspath(run / name))
         except OSError:
             return False
     return True

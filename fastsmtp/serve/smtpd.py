@@ -142,6 +142,21 @@ class Smtpd:
                 self._send_away()
             await asyncio.sleep(0)
 
+    def hold(self, on: bool) -> None:
+        """Send idle clients and new ones away, transactions may finish; or take mail
+        again."""
+        self.draining = on
+        for guest in tuple(self._guests) if on else ():
+            guest.steer()
+
+    async def retire(self, grace: float) -> None:
+        """Stop accepting: another process or object does that on the same sockets.
+        Then as `drain`."""
+        if self._listener is not None:
+            self._listener.close()
+        await asyncio.sleep(0)  # who was accepted just now is greeted first
+        await self.drain(grace)
+
     def _send_away(self) -> None:
         """Time is up: what has no 250 yet was promised nothing."""
         for guest in tuple(self.crowd.guests):
