@@ -56,7 +56,7 @@ class Doors:
 
     def _wanted(self, config: Config) -> list[Key]:
         every = {**config.listeners, WATCH: [config.metrics.listen]}
-        given = dict.fromkeys(self._inherited, [INHERITED])
+        given = {kind: [INHERITED] for kind in self._inherited}
         return [
             (kind, address)
             for kind, addresses in {**every, **given}.items()

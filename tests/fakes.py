@@ -154,6 +154,7 @@ class FakeTransport(asyncio.Transport):
         self.reading = True
         self.closed = False
         self.aborted = False
+        self.ended = False  # we have said all we had to say, and listen on
         self.peer = peer
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -177,6 +178,9 @@ class FakeTransport(asyncio.Transport):
         self, high: int | None = None, low: int | None = None
     ) -> None:
         pass
+
+    def write_eof(self) -> None:
+        self.ended = self.closed = True
 
     def close(self) -> None:
         self.closed = True

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from fakes import FakeClock, FakeReport, FakeTransport
+from fakes import FakeClock, FakeReport, FakeTransport, turns_until
 
 from fastsmtp.cells import fresh
 from fastsmtp.errors import StoreUnavailable
@@ -18,6 +18,7 @@ from fastsmtp.net.listener import bind
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue.message import decode_envelope, parse_queue_id
+from fastsmtp.serve import smtpd
 from fastsmtp.serve.checks import Checks
 from fastsmtp.serve.networks import network_of
 from fastsmtp.serve.smtpd import Guest, Smtpd, Terms
@@ -467,6 +468,69 @@ def test_a_drain_ends_the_idle_and_lets_transactions_finish() -> None:
         busy.connection_lost(None)
         await drained
         assert world.count(counts.DISCONNECTS, "shutdown") == 2
+
+    in_loop(test)
+
+
+def test_who_retires_lets_newcomers_send_one_message() -> None:
+    async def test(world: World) -> None:
+        world.store.holding = True
+        served, served_transport = world.connect()
+        for piece in OPENING:
+            feed(served, piece)
+        feed(served, b"x\r\n.\r\n")
+        world.store.flush()
+        await turn()
+        served_transport.take()
+        retired = asyncio.ensure_future(world.server.retire(30))
+        await turn()
+        assert served_transport.take().startswith(b"421 4.3.2 ")
+        assert served_transport.ended  # we listen on, so that nothing is reset
+        feed_nobody = served.get_buffer(-1)
+        feed_nobody[:6] = b"NOOP\r\n"
+        served.buffer_updated(6)
+        assert served_transport.take() == b""
+        new, new_transport = world.connect()  # it was in the accept queue
+        assert new_transport.take().startswith(b"220 ")
+        for piece in OPENING:
+            feed(new, piece)
+        feed(new, b"x\r\n.\r\n")
+        world.store.flush()
+        await turn()
+        said = new_transport.take().split(b"\r\n")
+        assert [line[:3] for line in said] == [b"250", b"421", b""]
+        new.connection_lost(None)
+        world.pass_time(4)  # the other one does not leave by itself
+        assert served_transport.aborted
+        served.connection_lost(None)
+        await retired
+
+    in_loop(test)
+
+
+def test_who_retires_does_not_wait_for_ever_for_a_first_message(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(smtpd, "FIRST_MESSAGE", 0.001)
+
+    async def test(world: World) -> None:
+        guest, transport = world.connect()
+        transport.take()
+        retired = asyncio.ensure_future(world.server.retire(30))
+        await turns_until(lambda: transport.ended)
+        assert transport.take().startswith(b"421 4.3.2 ")
+        guest.connection_lost(None)
+        await retired
+
+    in_loop(test)
+
+
+def test_mail_that_is_held_is_taken_again() -> None:
+    async def test(world: World) -> None:
+        world.server.hold(True)
+        assert world.connect()[1].take().startswith(b"421 4.3.2 ")
+        world.server.hold(False)
+        assert world.connect()[1].take().startswith(b"220 ")
 
     in_loop(test)
 

@@ -93,6 +93,20 @@ cdef class Connection:
             self.closing = True
             self.transport.close()
 
+    cpdef part(self):
+        """As `close`, when the peer may be talking still: what it says is thrown away
+        until it leaves. A close with unread input would reset the connection, and our
+        last words could be lost with it. `check` bounds how long that may take."""
+        if self.transport is None or self.closing:
+            return
+        write_eof = getattr(self.transport, "write_eof", None)
+        if write_eof is None:
+            self.close()
+            return
+        self.read(True)
+        self.closing = True
+        write_eof()
+
     cpdef abort(self):
         """Now; what was written may be lost."""
         if self.transport is not None:

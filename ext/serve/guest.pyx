@@ -26,6 +26,7 @@ from fastsmtp.smtp.door import PENDING
 from fastsmtp.smtp.session import Session
 
 cdef enum:
+    LINGER = 2  # seconds for a client to hear our last words and leave
     BACKLOG_MOST = 1 << 20  # octets of one body on their way to the disk
     COMMANDS_MOST = 1 << 14  # octets of commands read at once
 
@@ -59,6 +60,8 @@ cdef class Crowd:
     shared   what all of them read into; commands into its first octets, `small`,
              because they may have to be held
     most     connections at once
+    draining send clients away when their transaction is over
+    gently   while draining: not before they had a transaction, others serve new ones
     late     called with a client that must wait for disk or memory
     emptied  called when the last one has left
     tls      `net.tls.Tls` for STARTTLS, or None
@@ -67,7 +70,7 @@ cdef class Crowd:
     cdef readonly object terms, service, report, clock, shared, small
     cdef readonly set guests
     cdef readonly double shortest
-    cdef public bint draining
+    cdef public bint draining, gently
     cdef public object late, emptied, tls
     cdef object options, at_connect
     cdef int64_t[::1] cells
@@ -105,7 +108,7 @@ cdef class Crowd:
         cdef Py_ssize_t here
         family, guest.network = network_of(guest.address)
         here = self.networks.get(guest.network, 0)
-        if self.draining:
+        if self.draining and not self.gently:
             result, refused = "overload", LEAVING
         elif len(self.guests) >= self.most or here >= self.most_per_network:
             result, refused = "limit", FULL
@@ -145,6 +148,7 @@ cdef class Client(Connection):
     deciding  the task of a check whose answer is awaited; None: there is none
     finished  the client will send no more
     sealed    version and cipher of TLS; "" in clear
+    served    it has heard what became of a message
     """
 
     cdef readonly Crowd server
@@ -152,7 +156,7 @@ cdef class Client(Connection):
     cdef public object address, network, who, origin, facts, deciding
     cdef public bint finished
     cdef readonly str sealed
-    cdef readonly bint greeted
+    cdef readonly bint greeted, served
     cdef readonly double active
 
     def __init__(self, Crowd server not None):
@@ -253,6 +257,7 @@ cdef class Client(Connection):
     def settle(self, error):
         """The store's word on the message: durable, or never will be."""
         cdef object session = self.session
+        self.served = True
         if error is not None:
             self.answer(unavailable(str(error)))
             return
@@ -280,8 +285,11 @@ cdef class Client(Connection):
             return
         while session.holding and not session.pending and not self.full:
             self._write(session.resume())
-        if self.server.draining and not session.in_transaction:
+        if self._may_go(session):
             self._write(session.shut(LEAVING, "shutdown"))
+            self.part()
+            self.server.clock.watch(self, self.server.clock.now + LINGER)
+            return
         if session.state == CLOSED or (self.finished and not session.pending):
             self.close()
             return
@@ -289,6 +297,12 @@ cdef class Client(Connection):
         if late:
             self.server.late(self)
         self.read(not (late or self.full or session.holding))
+
+    cdef bint _may_go(self, session) except -1:
+        """Whether we end, and this client has nothing under way."""
+        if not self.server.draining or session.in_transaction:
+            return False
+        return self.served or not self.server.gently
 
     cdef bint _must_wait(self) except -1:
         """Whether what this session collects goes faster than it can be put away."""

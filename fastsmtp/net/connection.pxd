@@ -10,4 +10,5 @@ cdef class Connection:
     cpdef use(self, transport)
     cpdef read(self, bint on)
     cpdef close(self)
+    cpdef part(self)
     cpdef abort(self)

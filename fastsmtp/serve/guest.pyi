@@ -23,6 +23,8 @@ class Crowd:
     shared   what all of them read into; commands into its first octets, `small`,
              because they may have to be held
     most     connections at once
+    draining send clients away when their transaction is over
+    gently   while draining: not before they had a transaction, others serve new ones
     late     called with a client that must wait for disk or memory
     emptied  called when the last one has left
     tls      for STARTTLS
@@ -37,6 +39,7 @@ class Crowd:
     guests: set[Client]
     shortest: float
     draining: bool
+    gently: bool
     late: Callable[[Client], None]
     emptied: Callable[[], None]
     tls: Tls | None
@@ -59,6 +62,7 @@ class Client(Connection):
     deciding  the task of a check whose answer is awaited; None: there is none
     finished  the client will send no more
     sealed    version and cipher of TLS; "" in clear
+    served    it has heard what became of a message
     """
 
     server: Crowd
@@ -72,6 +76,7 @@ class Client(Connection):
     finished: bool
     sealed: str
     greeted: bool
+    served: bool
     active: float
     def __init__(self, server: Crowd) -> None: ...
     def opened(self) -> None: ...

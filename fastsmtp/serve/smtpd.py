@@ -18,6 +18,7 @@ Deadlines are kept coarsely by `net.clock` (a second or two late, never early):
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
 import socket
 import time
@@ -44,6 +45,7 @@ from fastsmtp.smtp.session import Service
 from fastsmtp.store.base import Store
 
 SPARE_DESCRIPTORS: Final = 256  # for segments, the index, metrics and what comes
+FIRST_MESSAGE: Final = 5.0  # seconds for a client that has just come to send one
 RETRY: Final = 0.005  # seconds until connections that wait for the disk are looked at
 RETRY_EACH: Final = 0.00001  # seconds more for each of them, so that it stays cheap
 
@@ -131,31 +133,36 @@ class Smtpd:
         """Send idle clients away, let transactions finish within `grace` seconds.
 
         New connections are told 421 until `close`. Returns when all are gone."""
-        self.crowd.draining = True
-        self._empty.clear()
-        for guest in tuple(self.crowd.guests):
-            guest.steer()
-        if self.crowd.guests:
-            try:
-                await asyncio.wait_for(self._empty.wait(), grace)
-            except TimeoutError:
-                self._send_away()
+        self.crowd.gently = False
+        if not await self._part(grace):
+            self._send_away()
             await asyncio.sleep(0)
+
+    async def retire(self, grace: float) -> None:
+        """Stop accepting: another process or object does that on the same sockets.
+        Who came just now may still send a message, then as `drain`."""
+        if self._listener is not None:
+            self._listener.close()
+        self.crowd.gently = True
+        if not await self._part(min(FIRST_MESSAGE, grace)):
+            await self.drain(grace)
+
+    async def _part(self, seconds: float) -> bool:
+        """Whether all have gone within this time."""
+        self._empty.clear()
+        self.hold(True)
+        if not self.crowd.guests:
+            return True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        return not self.crowd.guests
 
     def hold(self, on: bool) -> None:
         """Send idle clients and new ones away, transactions may finish; or take mail
         again."""
-        self.draining = on
-        for guest in tuple(self._guests) if on else ():
+        self.crowd.draining = on
+        for guest in tuple(self.crowd.guests) if on else ():
             guest.steer()
-
-    async def retire(self, grace: float) -> None:
-        """Stop accepting: another process or object does that on the same sockets.
-        Then as `drain`."""
-        if self._listener is not None:
-            self._listener.close()
-        await asyncio.sleep(0)  # who was accepted just now is greeted first
-        await self.drain(grace)
 
     def _send_away(self) -> None:
         """Time is up: what has no 250 yet was promised nothing."""
