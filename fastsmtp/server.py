@@ -46,7 +46,6 @@ def serve(config: Config, path: Path) -> int:
     one = config.processes.mode == "one"
     outset = Outset(config, path.absolute(), systemd.Notifier())
     given = systemd.inherited()
-    os.umask(0o077)
     who = identity(config.user, config.data)
     with ExitStack() as stack:
         prepare(config, who)
@@ -56,6 +55,7 @@ def serve(config: Config, path: Path) -> int:
         doors = open_doors(config, 1 if one else config.processes.receivers, given)
         stack.callback(doors.close)
         become(who)
+        os.umask(0o077)
         if not one and not os.access(sys.executable, os.X_OK):
             text = "the user that the server became may not run it"
             raise OSError(errno.EACCES, text, sys.executable)
