@@ -9,6 +9,10 @@
  * no session owns a buffer; the body is one read-only text shared by all sessions, and
  * only a head of some 200 octets, with the unique Message-ID, belongs to a session.
  *
+ * --tls begins with a TLS 1.3 handshake, --starttls says STARTTLS; --resume lets each
+ * session resume the TLS session of its last connection. With --handshakes a session
+ * only connects, shakes hands and leaves, and these count in place of messages.
+ *
  * Prints one JSON object. Exit status: 0 all acknowledged, 1 something was refused or
  * broke (without --tolerant), 2 bad usage, 3 nothing moved for --timeout seconds.
  */
@@ -31,6 +35,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tls.h"
+
 enum {
     EVENTS = 256,         /* taken from epoll in one call */
     REPLY_OCTETS = 4096,  /* one read; replies are some 50 octets */
@@ -42,10 +48,14 @@ enum {
     FINE = 32,            /* histogram buckets per power of two: 3 % apart */
 };
 
-enum state { AWAY, CONNECTING, GREETING, EHLO, MAIL, RCPT, DATA, BODY, RSET, QUIT };
+enum state {
+    AWAY, CONNECTING, SHAKING, GREETING, EHLO, STARTTLS, MAIL, RCPT, DATA, BODY, RSET, QUIT
+};
 
 struct session {
     int fd;
+    void *ssl;    /* NULL: in clear */
+    void *ticket; /* what the next connection resumes with */
     uint8_t state;
     uint8_t column; /* of the reply line that is being read, at most 4 */
     uint8_t last;   /* this line ends the reply (no '-' after the code) */
@@ -62,6 +72,7 @@ struct session {
 static struct {
     const char *host, *to, *from, *tag, *acked;
     int port, sessions, recipients, mailboxes, per_connection, pipeline, tolerant;
+    int implicit, starttls, resume, handshakes;
     size_t payload;
     uint64_t messages;
     double seconds, timeout;
@@ -76,7 +87,7 @@ static socklen_t peer_size;
 static struct session *sessions;
 static int poller, acked_file = -1, away, stopping;
 static volatile sig_atomic_t told_to_stop;
-static uint64_t started, acknowledged, refused, broken;
+static uint64_t started, acknowledged, refused, broken, shaken, resumed;
 static uint64_t begun_at, deadline, last_progress, finished_at;
 static char *body, *group, acked_text[EVENTS * 64];
 static size_t body_size, head_size, id_at, group_size, acked_size;
@@ -171,12 +182,32 @@ static void watch(struct session *s, uint32_t events, int how) {
 
 static void lose(struct session *s, const char *why);
 
+static ssize_t put(struct session *s, const char *text, size_t size) {
+    if (s->ssl)
+        return tls_outcome(s->ssl, tls.SSL_write(s->ssl, text, (int)size));
+    return send(s->fd, text, size, MSG_NOSIGNAL);
+}
+
 /* Writes a whole command at once: it always fits into an empty socket buffer. */
 static void say(struct session *s, enum state state, const char *text, size_t size) {
     s->state = state;
     s->pending = 1;
-    if (send(s->fd, text, size, MSG_NOSIGNAL) != (ssize_t)size)
+    if (put(s, text, size) != (ssize_t)size)
         lose(s, "send");
+}
+
+/* A record of head and body from `sent` on; the same again when it must wait. */
+static ssize_t put_record(struct session *s) {
+    size_t from = s->sent, all = 0;
+    if (from < head_size) {
+        all = head_size - from;
+        memcpy(tls.record, s->head + from, all);
+        from = head_size;
+    }
+    size_t rest = body_size - (from - head_size);
+    size_t more = rest < RECORD_OCTETS - all ? rest : RECORD_OCTETS - all;
+    memcpy(tls.record + all, body + from - head_size, more);
+    return put(s, tls.record, all + more);
 }
 
 static void say_body(struct session *s) {
@@ -191,10 +222,10 @@ static void say_body(struct session *s) {
         first->iov_base = (char *)first->iov_base + skip;
         first->iov_len -= skip;
         struct msghdr m = {.msg_iov = first, .msg_iovlen = (size_t)(parts + 2 - first)};
-        ssize_t n = sendmsg(s->fd, &m, MSG_NOSIGNAL);
+        ssize_t n = s->ssl ? put_record(s) : sendmsg(s->fd, &m, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
             return; /* EPOLLOUT comes: every session is registered for both */
-        if (n < 0) {
+        if (n <= 0) {
             lose(s, "send of a body");
             return;
         }
@@ -294,8 +325,26 @@ static void give_up(struct session *s) {
         say(s, RSET, "RSET\r\n", 6);
 }
 
+static void keep_ticket(struct session *s) {
+    void *ticket = tls.SSL_get1_session(s->ssl);
+    if (ticket && tls.SSL_SESSION_is_resumable(ticket)) {
+        if (s->ticket)
+            tls.SSL_SESSION_free(s->ticket);
+        s->ticket = ticket;
+    } else if (ticket)
+        tls.SSL_SESSION_free(ticket);
+}
+
 /* Closes; a session whose transaction went well may come back at once. */
 static void retire(struct session *s, int at_once) {
+    if (s->ssl) {
+        if (opt.resume)
+            keep_ticket(s);
+        tls.SSL_shutdown(s->ssl); /* without it OpenSSL takes the ticket for spent */
+        tls.SSL_free(s->ssl);
+        tls.ERR_clear_error(); /* SSL_get_error of the next one looks at the queue */
+        s->ssl = NULL;
+    }
     close(s->fd);
     s->fd = -1;
     s->state = AWAY;
@@ -334,18 +383,69 @@ static void connect_session(struct session *s) {
     watch(s, EPOLLIN | EPOLLOUT | EPOLLRDHUP, EPOLL_CTL_ADD);
 }
 
+static void note_shaken(struct session *s) {
+    shaken++;
+    resumed += (uint64_t)tls.SSL_session_reused(s->ssl);
+    if (opt.starttls) {
+        say(s, EHLO, "EHLO load.invalid\r\n", 19);
+        return;
+    }
+    s->state = GREETING;
+    s->pending = 1;
+}
+
+static void shake(struct session *s) {
+    if (tls_outcome(s->ssl, tls.SSL_do_handshake(s->ssl)) > 0)
+        note_shaken(s);
+    else if (errno != EAGAIN)
+        lose(s, "TLS handshake");
+}
+
+static void begin_tls(struct session *s) {
+    s->ssl = tls.SSL_new(tls.context);
+    tls.SSL_set_fd(s->ssl, s->fd);
+    tls.SSL_set_connect_state(s->ssl);
+    if (s->ticket)
+        tls.SSL_set_session(s->ssl, s->ticket);
+    s->state = SHAKING;
+    shake(s);
+}
+
+/* Only handshakes are counted: the greeting, or the second EHLO, is the end of one. */
+static void leave_again(struct session *s) {
+    started++;
+    s->since = begun_at;
+    note_acknowledged(s);
+    retire(s, 1);
+}
+
 /* A whole reply has come and no other is due: take the next step. */
 static void advance(struct session *s) {
     int good = s->code >= 200 && s->code < 400;
     switch ((enum state)s->state) {
     case CONNECTING:
     case GREETING:
-        if (good)
-            say(s, EHLO, "EHLO load.invalid\r\n", 19);
-        else
+        if (!good)
             lose(s, "greeting");
+        else if (opt.handshakes && opt.implicit)
+            leave_again(s);
+        else
+            say(s, EHLO, "EHLO load.invalid\r\n", 19);
         break;
     case EHLO:
+        if (opt.starttls && !s->ssl)
+            say(s, STARTTLS, "STARTTLS\r\n", 10);
+        else if (opt.handshakes)
+            leave_again(s);
+        else
+            begin_message(s);
+        break;
+    case STARTTLS:
+        if (good)
+            begin_tls(s);
+        else
+            lose(s, "STARTTLS");
+        break;
     case RSET:
         begin_message(s);
         break;
@@ -372,6 +472,7 @@ static void advance(struct session *s) {
     case QUIT:
         retire(s, opt.per_connection && !s->failed);
         break;
+    case SHAKING:
     case AWAY:
         break;
     }
@@ -403,7 +504,9 @@ static void reply_octets(struct session *s, const char *p, const char *end) {
 static void hear(struct session *s) {
     char text[REPLY_OCTETS];
     for (;;) {
-        ssize_t n = recv(s->fd, text, sizeof text, 0);
+        ssize_t n = s->ssl
+            ? tls_outcome(s->ssl, tls.SSL_read(s->ssl, text, sizeof text))
+            : recv(s->fd, text, sizeof text, 0);
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
@@ -412,8 +515,11 @@ static void hear(struct session *s) {
             lose(s, "connection");
             return;
         }
+        void *ssl = s->ssl;
         reply_octets(s, text, text + n);
-        if (s->fd < 0 || (size_t)n < sizeof text)
+        if (s->fd < 0 || ssl != s->ssl)
+            return;
+        if (s->ssl ? !tls.SSL_has_pending(s->ssl) : (size_t)n < sizeof text)
             return; /* edge triggered, but a short read has emptied the socket */
     }
 }
@@ -432,7 +538,7 @@ static void reconnect(void) {
 /* When no work is left, who still waits for a greeting need not wait longer. */
 static void abandon(void) {
     for (int i = 0; i < opt.sessions; i++)
-        if (sessions[i].state == CONNECTING && sessions[i].fd >= 0)
+        if (sessions[i].fd >= 0 && sessions[i].state <= SHAKING)
             retire(&sessions[i], 0);
 }
 
@@ -443,9 +549,16 @@ static int turn(void) {
         struct session *s = events[i].data.ptr;
         if (s->fd < 0)
             continue;
-        if (s->sent < s->size && (events[i].events & EPOLLOUT))
+        if (s->state == CONNECTING && opt.implicit) {
+            if (events[i].events & EPOLLOUT)
+                begin_tls(s);
+            continue;
+        }
+        if (s->state == SHAKING)
+            shake(s);
+        if (s->fd >= 0 && s->sent < s->size && (events[i].events & EPOLLOUT))
             say_body(s);
-        if (s->fd >= 0 && (events[i].events & ~(uint32_t)EPOLLOUT))
+        if (s->fd >= 0 && s->state != SHAKING && (events[i].events & ~(uint32_t)EPOLLOUT))
             hear(s);
     }
     if (acked_size)
@@ -473,11 +586,13 @@ static void report(void) {
     printf("{\"started\": %llu, \"acknowledged\": %llu, \"refused\": %llu, "
            "\"broken\": %llu, \"seconds\": %.6f, \"rate\": %.1f, \"cpu_us\": %.2f, "
            "\"latency_us\": {\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, "
-           "\"p999\": %.0f, \"max\": %.0f}, \"first_error\": \"%s\"}\n",
+           "\"p999\": %.0f, \"max\": %.0f}, \"handshakes\": %llu, "
+           "\"resumed\": %llu, \"first_error\": \"%s\"}\n",
            (unsigned long long)started, (unsigned long long)acknowledged,
            (unsigned long long)refused, (unsigned long long)broken, took,
            (double)acknowledged / took, cpu / count, percentile(0.5), percentile(0.9),
-           percentile(0.99), percentile(0.999), (double)slowest / 1000, first_error);
+           percentile(0.99), percentile(0.999), (double)slowest / 1000,
+           (unsigned long long)shaken, (unsigned long long)resumed, first_error);
 }
 
 static void find_peer(void) {
@@ -505,7 +620,8 @@ static const struct option options[] = {
     {"messages", 1, 0, 'm'},   {"seconds", 1, 0, 'd'},        {"recipients", 1, 0, 'r'},
     {"mailboxes", 1, 0, 'b'},  {"per-connection", 0, 0, 'c'}, {"pipeline", 0, 0, 'i'},
     {"tolerant", 0, 0, 'o'},   {"acked", 1, 0, 'a'},          {"tag", 1, 0, 'g'},
-    {"timeout", 1, 0, 'w'},    {0, 0, 0, 0},
+    {"timeout", 1, 0, 'w'},    {"tls", 0, 0, 'x'},            {"starttls", 0, 0, 'y'},
+    {"resume", 0, 0, 'z'},     {"handshakes", 0, 0, 'k'},     {0, 0, 0, 0},
 };
 
 static void set(int letter) {
@@ -526,6 +642,10 @@ static void set(int letter) {
     case 'a': opt.acked = optarg; break;
     case 'g': opt.tag = optarg; break;
     case 'w': opt.timeout = atof(optarg); break;
+    case 'x': opt.implicit = 1; break;
+    case 'y': opt.starttls = 1; break;
+    case 'z': opt.resume = 1; break;
+    case 'k': opt.handshakes = opt.per_connection = 1; break;
     default: exit(2);
     }
 }
@@ -543,7 +663,8 @@ static void prepare(int argc, char **argv) {
         fputs("usage: load --port N (--messages N | --seconds S) [--sessions N] "
               "[--size OCTETS] [--recipients N] [--mailboxes N] [--per-connection] "
               "[--pipeline] [--tolerant] [--acked FILE] [--tag T] [--to A] [--from A] "
-              "[--host LOOPBACK] [--timeout S]\n", stderr);
+              "[--host LOOPBACK] [--timeout S] [--tls | --starttls] [--resume] "
+              "[--handshakes]\n", stderr);
         exit(2);
     }
     find_peer();
@@ -557,6 +678,9 @@ static void prepare(int argc, char **argv) {
         perror(opt.acked);
         exit(2);
     }
+    if (opt.implicit || opt.starttls)
+        tls_open();
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     signal(SIGTERM, stop);
     signal(SIGINT, stop);
 }

@@ -26,6 +26,14 @@ Laws
 """
 
 cimport cython
+from cpython.buffer cimport (
+    PyBUF_READ,
+    PyBUF_SIMPLE,
+    PyBuffer_Release,
+    PyObject_GetBuffer,
+)
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromMemory
 
 import asyncio
 import ssl
@@ -37,6 +45,7 @@ cdef object WantRead = ssl.SSLWantReadError
 
 cdef enum:
     HELLO_OCTETS = 16 * 1024  # read at once during a handshake
+    FEW = 1024  # octets that are copied faster than a view of them is made
 
 cdef enum State:
     SHAKING  # hands
@@ -65,8 +74,8 @@ cdef class Tls:
     cdef readonly object clock
     cdef public double patience
     cdef object told
-    cdef object incoming
-    cdef object outgoing
+    cdef object incoming, feed  # a BIO and its `write`
+    cdef object outgoing, drain  # a BIO and its `read`
     cdef object hello  # what a handshake is read into
     cdef object given  # what the raw transport reads into now
     cdef Py_ssize_t gathered
@@ -78,8 +87,24 @@ cdef class Tls:
         self.told = told
         self.incoming = ssl.MemoryBIO()
         self.outgoing = ssl.MemoryBIO()
+        self.feed = self.incoming.write
+        self.drain = self.outgoing.read
         self.hello = memoryview(bytearray(HELLO_OCTETS))
         self.given = self.hello
+
+    cdef take(self, Py_ssize_t octets):
+        """What was read into the buffer goes to the BIO."""
+        cdef Py_buffer place
+        cdef char* first
+        PyObject_GetBuffer(self.given, &place, PyBUF_SIMPLE)
+        first = <char*> place.buf
+        try:
+            if octets <= FEW:
+                self.feed(PyBytes_FromStringAndSize(first, octets))
+            else:
+                self.feed(PyMemoryView_FromMemory(first, octets, PyBUF_READ))
+        finally:
+            PyBuffer_Release(&place)
 
     def accept(self, make):
         """A factory of protocols for a listener of implicit TLS; `make` gives the
@@ -92,9 +117,9 @@ cdef class Tls:
         Its last reply in clear was written, and the caller drops what else it has
         received in clear."""
         cdef Layer transport = TlsTransport(self, connection)
-        transport.raw = raw = connection.transport
+        raw = connection.transport
+        transport.begin(raw)
         connection.use(transport)
-        transport.begin()
         raw.set_protocol(transport)
 
 
@@ -105,7 +130,9 @@ cdef class Layer:
     cdef readonly object connection
     cdef readonly object raw  # None once it is lost
     cdef Tls tls
+    cdef object put  # the raw transport's `write`
     cdef object ssl
+    cdef object engine  # what ssl.SSLObject wraps, where it can be had
     cdef bytes held  # ciphertext that waits until reading goes on
     cdef list early  # cleartext written before the handshake was done
     cdef State state
@@ -118,9 +145,12 @@ cdef class Layer:
         self.connection = connection
         self.state = SHAKING
 
-    cdef begin(self):
-        tls = self.tls
+    cdef begin(self, raw):
+        cdef Tls tls = self.tls
+        self.raw = raw
+        self.put = raw.write
         self.ssl = tls.context.wrap_bio(tls.incoming, tls.outgoing, server_side=True)
+        self.engine = getattr(self.ssl, "_sslobj", self.ssl)
         tls.clock.watch(self, tls.clock.now + tls.patience)
 
     @property
@@ -142,8 +172,7 @@ cdef class Layer:
     # a protocol: what the event loop calls
 
     def connection_made(self, transport):
-        self.raw = transport
-        self.begin()
+        self.begin(transport)
         self.connection.connection_made(self)
 
     def get_buffer(self, sizehint):
@@ -160,9 +189,9 @@ cdef class Layer:
         if self.state == ENDED or self.finished:
             return
         if self.held is not None:
-            tls.incoming.write(self.held)
+            tls.feed(self.held)
             self.held = None
-        tls.incoming.write(memoryview(given)[:nbytes])
+        tls.take(nbytes)
         if self.state == SHAKING:
             self.shake()
             given = None
@@ -192,7 +221,7 @@ cdef class Layer:
             self.fail(LOST, "connection lost")
         self.tls.clock.forget(self)
         self.state = ENDED
-        self.raw = self.ssl = self.held = self.early = None
+        self.raw = self.put = self.ssl = self.engine = self.held = self.early = None
         connection, self.connection = self.connection, None
         connection.connection_lost(exc)
 
@@ -209,7 +238,7 @@ cdef class Layer:
         if self.state == SECURED:
             try:
                 if data:
-                    self.ssl.write(data)
+                    self.engine.write(data)
             except SSLError:
                 self.broken()
             self.flush()
@@ -301,7 +330,7 @@ cdef class Layer:
             self.held = behind or None
             self.raw.pause_reading()
         elif behind:
-            tls.incoming.write(behind)
+            tls.feed(behind)
 
     cdef pump(self, given):
         """Decrypt what the BIO holds and hand it on; the BIO is empty afterwards.
@@ -326,7 +355,7 @@ cdef class Layer:
             if self.paused:
                 return
             if self.held is not None:
-                tls.incoming.write(self.held)
+                tls.feed(self.held)
                 self.held = None
             given = None
         if met == PEER_ENDED:
@@ -340,17 +369,17 @@ cdef class Layer:
         """Fill a buffer with what can be decrypted, `tls.gathered` octets."""
         cdef Tls tls = self.tls
         cdef Py_ssize_t filled = 0, room = len(given)
-        incoming = tls.incoming
+        read, incoming = self.engine.read, tls.incoming
         tls.gathered = 0
         try:
             while filled < room:
                 place = memoryview(given)[filled:] if filled else given
-                got = self.ssl.read(room - filled, place)
+                got = read(room - filled, place)
                 if not got:
                     return PEER_ENDED
                 filled += <Py_ssize_t> got
                 tls.gathered = filled
-                if not incoming.pending and not self.ssl.pending():
+                if not incoming.pending and not self.engine.pending():
                     return DRAINED
         except WantRead:
             return DRAINED
@@ -362,15 +391,15 @@ cdef class Layer:
         """Reading has been resumed and something had been held."""
         if self.state == SECURED and not self.paused and not self.finished:
             if self.held is not None:
-                self.tls.incoming.write(self.held)
+                self.tls.feed(self.held)
                 self.held = None
             self.pump(None)
 
     cdef flush(self):
         """What OpenSSL has written goes out."""
-        cdef bytes octets = self.tls.outgoing.read()
-        if octets and self.raw is not None:
-            self.raw.write(octets)
+        cdef bytes octets = self.tls.drain()
+        if octets and self.put is not None:
+            self.put(octets)
 
     cdef bint ends(self):
         """The peer has ended; whether the connection still wants to write."""

@@ -109,6 +109,7 @@ def context_for(pair: CertificatePair, options: TlsOptions) -> ssl.SSLContext:
         | ssl.OP_NO_RENEGOTIATION
         | ssl.OP_CIPHER_SERVER_PREFERENCE
     )
+    context.num_tickets = 1
     context.set_ciphers(options.ciphers)
     key = _read(pair, "key")
     _read(pair, "certificate")
