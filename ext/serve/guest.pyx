@@ -156,6 +156,7 @@ cdef class Client(Connection):
     cdef public object address, network, who, origin, facts, deciding
     cdef public bint finished
     cdef readonly str sealed
+    cdef bint shaking
     cdef readonly bint greeted, served
     cdef readonly double active
 
@@ -283,6 +284,11 @@ cdef class Client(Connection):
         cdef bint late
         if self.closing:
             return
+        if session.upgrade and not self.shaking:
+            self.shaking = True
+            self.read(True)
+            self.server.tls.upgrade(self)
+            return
         while session.holding and not session.pending and not self.full:
             self._write(session.resume())
         if self._may_go(session):
@@ -316,9 +322,12 @@ cdef class Client(Connection):
 
     def secured(self, str version, str cipher):
         """The TLS handshake is done."""
+        self.shaking = False
         self.sealed = f"{version} with cipher {cipher}"
-        if self.network:
+        self.active = self.server.clock.now
+        if self.session is not None:
             self.who = Peer(self.who.session, self.who.client, version)
+            self.session.secure(version)
 
     # deadlines
 

@@ -23,7 +23,9 @@ cdef int do_hello(Session s, Line *line) except -1:
 
 cdef int do_hello_yes(Session s) except -1:
     s.extended = rows[s.verb].last
-    return s._say(s.service.ehlo if s.extended else s.service.helo, 250)
+    if not s.extended:
+        return s._say(s.service.helo, 250)
+    return s._say(s.service.ehlo_secured if s.secured else s.service.ehlo, 250)
 
 
 cdef int do_mail(Session s, Line *line) except -1:
@@ -137,6 +139,15 @@ cdef int do_quit(Session s, Line *line) except -1:
     return s._close("quit")
 
 
+cdef int do_starttls(Session s, Line *line) except -1:
+    """The driver writes the reply and hands the connection to TLS (RFC 3207)."""
+    if s.secured:
+        return s._refuse(replies.SECURED)
+    s._say(replies.UPGRADE, 220)
+    s.upgrade = True
+    return 0
+
+
 cdef int do_off(Session s, Line *line) except -1:
     return s._refuse(replies.OFF)
 
@@ -197,6 +208,8 @@ cdef Handler plain_handler(str name) except NULL:
         return do_help
     if name == "quit":
         return do_quit
+    if name == "starttls":
+        return do_starttls
     if name == "off":
         return do_off
     raise Misused(f"no handler {name}")
@@ -204,6 +217,7 @@ cdef Handler plain_handler(str name) except NULL:
 
 cdef int read_tables() except -1:
     """Once, at import: the rows as C, and which row a parsed verb has."""
+    global always
     cdef int n
     cdef Row *row
     cdef dict stages = {"HELO": 1, "EHLO": 1, "MAIL": 2, "RCPT": 3, "DATA": 4}
@@ -216,6 +230,8 @@ cdef int read_tables() except -1:
         row.idle = entry.idle
         row.stage = stages.get(entry.verb, -1)
         row_functions(row, entry.handler)
+        if entry.verb not in OFFERED:
+            always |= 1u << n
     for n in range(<int> VERBS):
         row_of[n] = OTHER
     for verb, name in (

@@ -36,51 +36,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
 from bodyscan cimport BODY_ROOM, ENDED, BodyScan, body_begin, body_feed
-from commandline cimport (
-    FAULT_NO_DOMAIN,
-    FAULT_NO_HOST,
-    FAULT_NONE,
-    FAULT_PARAMETER,
-    FAULT_TRAILING,
-    LINE_LONG,
-    LINE_MORE,
-    LINE_WHOLE,
-    VERB_AUTH,
-    VERB_BDAT,
-    VERB_DATA,
-    VERB_EHLO,
-    VERB_EXPN,
-    VERB_HELO,
-    VERB_HELP,
-    VERB_MAIL,
-    VERB_NOOP,
-    VERB_QUIT,
-    VERB_RCPT,
-    VERB_RSET,
-    VERB_STARTTLS,
-    VERB_VRFY,
-    VERBS,
-    Fault,
-    LineEnd,
-    Parameter,
-    Path,
-    Span,
-    fault_texts,
-    find_line,
-    has_control,
-    line_text_end,
-    next_parameter,
-    parse_count,
-    parse_host,
-    parse_path,
-    parse_verb,
-    skip_line,
-    span_is,
-)
 
 from fastsmtp.errors import Misused, Refused, StoreUnavailable
 from fastsmtp.smtp import counts, replies
-from fastsmtp.smtp.commands import ROWS, misplaced
+from fastsmtp.smtp.commands import OFFERED, ROWS, misplaced
 from fastsmtp.smtp.commands import VERBS as ROW_VERBS
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.smtp.states import State
@@ -103,6 +62,8 @@ cdef class Session:
     cdef readonly object peer
     cdef readonly object helo
     cdef readonly bint extended
+    cdef readonly object secured  # version of TLS, "" in clear
+    cdef readonly bint upgrade  # STARTTLS was answered: TLS begins, nothing is heard
     # the transaction
     cdef readonly object reverse_path
     cdef readonly list recipients
@@ -142,6 +103,7 @@ cdef class Session:
         self.service = service
         self.peer = peer
         self.helo = self.reverse_path = self.queue_id = self.parting = ""
+        self.secured = ""
 
     def __dealloc__(self):
         free(self.line)
@@ -163,7 +125,7 @@ cdef class Session:
         """Whether the driver must look after flow control or closing."""
         cdef bint crowded = self.service.kept > self.service.budget
         cdef bint flowing = self.held_length != 0 or self.stream is not None
-        return flowing or crowded or self.state == CLOSED
+        return flowing or crowded or self.upgrade or self.state == CLOSED
 
     @property
     def in_transaction(self):
@@ -172,7 +134,7 @@ cdef class Session:
     def receive(self, data, Py_ssize_t n):
         """Take the first n octets of a buffer; returns what to write, or None."""
         cdef Py_buffer view
-        if self.state == CLOSED:
+        if self.state == CLOSED or self.upgrade:
             return None
         self.began = self.service.clock()
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
@@ -214,6 +176,17 @@ cdef class Session:
         self._eat_held()
         return self._said()
 
+    def secure(self, str version):
+        """TLS is on. What was said in clear is forgotten (RFC 3207 4.2)."""
+        if self.state == CLOSED:
+            return
+        self._abandon()
+        self._forget_input()
+        self.state = GREETED
+        self.helo = ""
+        self.extended = self.upgrade = self.early = False
+        self.secured = version
+
     def shut(self, refused, str parting):
         """End the dialogue with a 421, whatever its state; returns the line."""
         cdef int verb = self.verb
@@ -238,7 +211,7 @@ cdef class Session:
         cdef size_t used = 0
         if not self.held_length:
             used = self._eat(data, n)
-        if used < n and self.state != CLOSED:
+        if used < n and self.state != CLOSED and not self.upgrade:
             self._hold(data + used, n - used)
         if not self.held_length:
             self.early = False
@@ -248,6 +221,8 @@ cdef class Session:
         """Take lines and pieces of a body until n, or until something must wait."""
         cdef size_t used = 0
         while used < n and not self.pending and self.said < SAID_MAX:
+            if self.upgrade:
+                return n  # sent in clear behind STARTTLS: CVE-2011-0411
             if self.state == BODY:
                 used += collect(self, data + used, n - used)
             elif self.state == CLOSED:
@@ -381,6 +356,8 @@ cdef class Session:
         row = &rows[verb]
         if self._exhausted(row.idle):
             return 0
+        if not self.service.offered >> verb & 1:
+            return self._refuse(replies.OFF)
         if not row.states >> self.state & 1:
             return self._refuse(misplaced(ROWS[verb], self.state))
         if line.at == line.end and row.argument == NEEDS_ARGUMENT:
@@ -583,11 +560,14 @@ cdef class Session:
         self._abandon()
         self.state = CLOSED
         self.parting = parting
+        self._forget_input()
+        return 0
+
+    cdef void _forget_input(self) noexcept:
         self.skipping = False
         free(self.line)
         self.line = NULL
         self._drop_held()
-        return 0
 
 
 include "message.pxi"

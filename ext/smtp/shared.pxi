@@ -12,7 +12,8 @@ cdef class Service:
 
     cdef object door, clock, trouble
     cdef long long[::1] cells
-    cdef bytes greeting, helo, ehlo
+    cdef bytes greeting, helo, ehlo, ehlo_secured
+    cdef unsigned offered  # rows, a bit each
     cdef readonly long long kept
     cdef long long budget, max_size
     cdef size_t memory, max_command_line
@@ -41,6 +42,18 @@ cdef class Service:
         self.greeting = replies.line(220, "", f"{hostname} {options.banner}")
         self.helo = replies.line(250, "", hostname)
         self.ehlo = replies.lines(250, extensions(options, hostname))
+        self.ehlo_secured = self.ehlo
+        self.offered = always
+
+    def offer(self, str verb, str keyword):
+        """Turn a command on, and its keyword in the answer to EHLO.
+
+        STARTTLS is no longer offered once TLS is on (RFC 3207 4.2)."""
+        cdef int row = ROW_VERBS.index(verb)
+        self.offered |= 1u << row
+        self.ehlo = with_keyword(self.ehlo, keyword)
+        if verb != "STARTTLS":
+            self.ehlo_secured = with_keyword(self.ehlo_secured, keyword)
 
     @property
     def crowded(self):
@@ -54,6 +67,12 @@ def extensions(options, str hostname):
     if options.eight_bit != "reject":
         offered.append("8BITMIME")
     return (hostname, *offered, "ENHANCEDSTATUSCODES")
+
+
+cdef bytes with_keyword(bytes ehlo, str keyword):
+    """One line more, in front of the last."""
+    at = ehlo.rindex(b"250 ")
+    return ehlo[:at] + f"250-{keyword}\r\n".encode() + ehlo[at:]
 
 
 @cython.final

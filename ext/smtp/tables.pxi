@@ -1,5 +1,47 @@
 # The tables of fastsmtp.smtp.commands and counts as C. Part of session.pyx.
 
+from commandline cimport (
+    FAULT_NO_DOMAIN,
+    FAULT_NO_HOST,
+    FAULT_NONE,
+    FAULT_PARAMETER,
+    FAULT_TRAILING,
+    LINE_LONG,
+    LINE_MORE,
+    LINE_WHOLE,
+    VERB_AUTH,
+    VERB_BDAT,
+    VERB_DATA,
+    VERB_EHLO,
+    VERB_EXPN,
+    VERB_HELO,
+    VERB_HELP,
+    VERB_MAIL,
+    VERB_NOOP,
+    VERB_QUIT,
+    VERB_RCPT,
+    VERB_RSET,
+    VERB_STARTTLS,
+    VERB_VRFY,
+    VERBS,
+    Fault,
+    LineEnd,
+    Parameter,
+    Path,
+    Span,
+    fault_texts,
+    find_line,
+    has_control,
+    line_text_end,
+    next_parameter,
+    parse_count,
+    parse_host,
+    parse_path,
+    parse_verb,
+    skip_line,
+    span_is,
+)
+
 cdef enum:
     GREETED, READY, MAIL, RCPT, BODY, COMMIT, CLOSED
     STATES
@@ -36,6 +78,7 @@ cdef struct Row:
     int stage
 
 cdef Row rows[ROW_MAX]
+cdef unsigned always = 0  # the rows that no listener need offer, a bit each
 cdef int row_of[VERBS]
 
 cdef struct Edges:  # of a histogram, as cells.Histogram has them

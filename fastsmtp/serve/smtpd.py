@@ -103,6 +103,8 @@ class Smtpd:
         if terms.certificates is not None:
             self._tls = terms.certificates.serve(self.clock, self._shaken)
             self.crowd.tls = self._tls
+            if terms.options.starttls and not terms.implicit:
+                service.offer("STARTTLS", "STARTTLS")
         self._empty = asyncio.Event()
         self.crowd.late = self._look_again
         self.crowd.emptied = self._empty.set

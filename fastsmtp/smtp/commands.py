@@ -7,6 +7,9 @@ last      must be the last of a pipelined group (RFC 2920 3.1): what had already
 argument  whether it takes one: NONE and NEEDED are checked (501), FREE is not
 idle      moves no transaction: too many of these in a row end the session
 handler   the function in ext/smtp/session.pyx
+
+A command that a listener does not offer (`OFFERED`) is refused with 502 before any of
+this.
 """
 
 from enum import IntEnum
@@ -62,10 +65,13 @@ ROWS: Final = (
     _row("EXPN", "off", argument=NEEDED),
     _row("HELP", "help"),
     _row("QUIT", "quit", next=CLOSED, argument=NONE),
-    _row("STARTTLS", "off", last=True),
+    _row("STARTTLS", "starttls", states={READY}, last=True, argument=NONE),
     _row("AUTH", "off", last=True),
     _row("BDAT", "off"),
 )
+
+OFFERED: Final = frozenset({"STARTTLS"})
+"""Commands that are on only where `Service.offer` says so."""
 
 VERBS: Final = tuple(row.verb for row in ROWS)
 
@@ -79,7 +85,7 @@ def misplaced(row: Row, state: State) -> Refused:
     """The answer to a command in a state its row does not have."""
     if state == GREETED:
         return HELLO_FIRST
-    if row.verb == "MAIL":
+    if row.verb in ("MAIL", "STARTTLS"):
         return NESTED
     if row.verb == "DATA" and state == MAIL:
         return NO_RECIPIENT

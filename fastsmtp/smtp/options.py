@@ -74,6 +74,9 @@ class SmtpOptions:
         CHOICE,
     )
     vrfy: bool = option(True, "answer VRFY with 252 (never tells); false: 502", SWITCH)
+    starttls: bool = option(
+        True, "offer STARTTLS (RFC 3207) when [tls] has a certificate", SWITCH
+    )
     command_timeout: float = option(
         300.0, "wait for the next command (RFC 5321 4.5.3.2.7)", DURATION, low=1
     )

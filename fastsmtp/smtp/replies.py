@@ -13,6 +13,7 @@ from fastsmtp.wire.reply import lines as lines
 OK: Final = b"250 2.0.0 Ok\r\n"
 SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
 RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
+UPGRADE: Final = b"220 2.0.0 Begin the TLS handshake\r\n"
 START: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 CANNOT_VERIFY: Final = b"252 2.0.0 Send mail and it will be tried\r\n"
 BYE: Final = b"221 2.0.0 Bye\r\n"
@@ -32,6 +33,7 @@ BAD_RECIPIENT: Final = Refused(501, "5.1.3", "Bad recipient address syntax", "sy
 BAD_PARAMETER: Final = Refused(501, "5.5.4", "Bad value of a parameter", "syntax")
 PARAMETER: Final = Refused(555, "5.5.4", "Parameter not recognized", "syntax")
 NOT_ASCII: Final = Refused(553, "5.6.7", "Address needs SMTPUTF8", "syntax")
+SECURED: Final = Refused(503, "5.5.1", "TLS is on already", "sequence")
 EARLY: Final = Refused(503, "5.5.0", "Sent before the answer it depends on", "sequence")
 TOO_BIG: Final = Refused(552, "5.3.4", "Message is larger than we take", "size")
 RECIPIENTS: Final = Refused(452, "4.5.3", "Too many recipients", "limit")
