@@ -5,7 +5,7 @@ from fastsmtp.delivery import counts
 from fastsmtp.errors import Damaged
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox.mailbox import INBOX
-from fastsmtp.mailbox.values import Change, What, decode_change, decode_email
+from fastsmtp.mailbox.values import decode_email
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import listing
 from fastsmtp.queue.message import (
@@ -29,8 +29,7 @@ async def test_mail_stands_in_the_inbox(town: Village) -> None:
     box = await account.open_box(town.store, part, INBOX)
     assert email.modseq == email.created == box.mailbox.modseq == box.head.modseq
     assert (box.mailbox.uidnext, box.mailbox.messages, box.mailbox.unseen) == (2, 1, 1)
-    change = await town.store.get(part, keys.change(email.modseq))
-    assert decode_change(change or b"") == Change(What.ADDED, number, INBOX, 1)
+    assert number == 1
     assert await town.queue() == []
     assert town.refs(id) == 1
 

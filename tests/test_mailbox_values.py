@@ -25,7 +25,7 @@ PAIRS: list[tuple[object, Callable[[bytes], object]]] = [
     (AccountHead(1, 2, 3, 4, 5, 6), decode_head),
     (Mailbox("INBOX", 1, role="inbox"), decode_mailbox),
     (EMAIL, decode_email),
-    (Change(int(What.ADDED), 1, 1, 1), decode_change),
+    (Change(int(What.FILED), 1, 1, 1), decode_change),
 ]
 
 

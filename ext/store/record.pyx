@@ -185,18 +185,23 @@ def read_segment_header(data):
     return segment
 
 
-def scan(data, uint64_t offset, uint64_t salt, uint64_t limit):
+def scan(
+    data, uint64_t offset, uint64_t salt, uint64_t limit, uint32_t most=0xFFFFFFFF
+):
     """See the .pyi."""
     cdef Py_buffer view
     PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
     try:
-        return _scan(<const char*>view.buf, <uint64_t>view.len, offset, salt, limit)
+        return _scan(
+            <const char*>view.buf, <uint64_t>view.len, offset, salt, limit, most
+        )
     finally:
         PyBuffer_Release(&view)
 
 
 cdef tuple _scan(
-    const char* data, uint64_t size, uint64_t offset, uint64_t salt, uint64_t limit
+    const char* data, uint64_t size, uint64_t offset, uint64_t salt, uint64_t limit,
+    uint32_t most,
 ):
     cdef list records = []
     cdef RecordHead head
@@ -204,7 +209,7 @@ cdef tuple _scan(
     cdef uint64_t at = 0
     cdef int64_t need = 0
     while offset < limit:
-        if at > size:
+        if at > size or <uint32_t>len(records) == most:
             need = logformat.RECORD_HEADER
             break
         need = logformat.open_record(

@@ -24,6 +24,7 @@ class NoRoute(Exception):
 class Route:
     """From an address to accounts; remembers what it found until `changed`.
 
+    known    addresses and what they came to; another one after each change
     resolve  `policy.recipients.Recipients.resolve`
     lookup   `auth.accounts.Directory.lookup`
     """
@@ -37,14 +38,14 @@ class Route:
     ) -> None:
         self._resolve = resolve
         self._lookup = lookup
-        self._known: dict[str, tuple[Destination, ...]] = {}
+        self.known: dict[str, tuple[Destination, ...]] = {}
 
     def __call__(self, address: str) -> tuple[Destination, ...]:
         """Every account that is to get a copy, at least one. Raises `NoRoute`."""
-        return self._known.get(address) or self._find(address)
+        return self.known.get(address) or self._find(address)
 
     def _find(self, address: str) -> tuple[Destination, ...]:
-        known = self._known  # before asking: a change meanwhile leaves this one behind
+        known = self.known  # before asking: a change meanwhile leaves this one behind
         verdict = self._resolve(address)
         if isinstance(verdict, Unknown):
             raise NoRoute("no such user here")
@@ -63,4 +64,4 @@ class Route:
 
     def changed(self) -> None:
         """Accounts or aliases have changed: ask again. From any thread."""
-        self._known = {}
+        self.known = {}

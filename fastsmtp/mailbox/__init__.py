@@ -5,7 +5,9 @@
 
 An account has one sequence of changes. Each change takes the next modseq of the head
 `h`, writes it into the values it touches, and leaves an entry `c <modseq>` that says
-what happened. All protocols read from that; this is how each need is met:
+what happened; but for a new email: that its `Email.created` says, and these ascend
+with the email ids, so the new ones are read from the end of `e` back. All protocols
+read from these two; this is how each need is met:
 
 IMAP (RFC 9051)
     UID, UIDNEXT     `Mailbox.uidnext` only grows; `u <mailbox> <uid>` lists a mailbox
@@ -23,13 +25,15 @@ IMAP (RFC 9051)
                      OBJECTID (RFC 8474) are `Mailbox.subscribed` and the ids
 CONDSTORE, QRESYNC (RFC 7162)
     MODSEQ           `Email.modseq`; HIGHESTMODSEQ is `Mailbox.modseq`
-    CHANGEDSINCE n   scan `c` from n + 1 and keep the entries of that mailbox
+    CHANGEDSINCE n   scan `c` from n + 1 and keep the entries of that mailbox; and `e`
+                     from its end back, as long as `Email.created` is above n
     VANISHED         the entries UNFILED and GONE of that scan, which carry the UID.
                      If n is below `AccountHead.oldest` (entries before it were
                      pruned), every UID the client knows that `u` no longer has
 JMAP (RFC 8620, 8621)
     state            the account's highest modseq, for Email, Mailbox and Thread alike
-    Email/changes    scan `c`; an email is created when `Email.created` > the old state
+    Email/changes    both scans; an email is created when `Email.created` > the old
+                     state
     cannotCalculate  the old state is below `AccountHead.oldest`
     mailboxIds       `Email.places`, mailbox to UID
     Mailbox/changes  entries MAILBOX_*, and for counts the mailboxes of the others

@@ -38,7 +38,6 @@ INBOX: Final = 1
 
 _SEEN: Final = int(Flag.SEEN)
 _READ: Final = int(Flag.SEEN | Flag.DRAFT)
-_ADDED: Final = int(What.ADDED)
 _HEAD: Final = keys.HEAD
 
 
@@ -131,14 +130,29 @@ class Box:
         self.head_bytes = head_bytes = encode(head)
         self.mailbox_bytes = mailbox_bytes = encode(mailbox)
         key = number.to_bytes(8, "big")
-        change = encode(Change(_ADDED, number, id, uid))
         return [
             (part, b"e" + key, encode(email)),
             (part, self._uids + uid.to_bytes(4, "big"), key),
-            (part, b"c" + modseq.to_bytes(8, "big"), change),
             (part, _HEAD, head_bytes),
             (part, self.key, mailbox_bytes),
         ]
+
+    def grow(self, emails: int, octets: int) -> list[Put]:
+        """What `add` of so many emails without flags makes of head and mailbox, each
+        with a modseq, an id and a UID of its own, one above the other."""
+        head, mailbox = self.head, self.mailbox
+        head.modseq = mailbox.modseq = head.modseq + emails
+        head.next_email += emails
+        head.messages += emails
+        head.octets += octets
+        mailbox.uidnext += emails
+        mailbox.messages += emails
+        mailbox.octets += octets
+        mailbox.unseen += emails
+        mailbox.unread += emails
+        self.head_bytes = head_bytes = encode(head)
+        self.mailbox_bytes = mailbox_bytes = encode(mailbox)
+        return [(self.part, _HEAD, head_bytes), (self.part, self.key, mailbox_bytes)]
 
     def expunge(self, edit: Edit, number: int, email: Email) -> None:
         """Take an email out of this mailbox; in no other, it is gone and gives up its

@@ -108,7 +108,7 @@ class Email(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class What(IntEnum):
     """What a change was. GONE and UNFILED carry the place that was left."""
 
-    ADDED = 1  # a new email, filed in a mailbox
+    # 1 was a new email: `e` tells of those, see the head of the package
     FILED = 2  # an email got one more place
     FLAGGED = 3  # flags or keywords changed; mailbox 0: in all of its places
     UNFILED = 4  # an email left a mailbox and stands in another still

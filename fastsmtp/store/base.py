@@ -76,6 +76,28 @@ Apply = Callable[[Record, Read], Writes]
 Called for `Kind.MAIL` alone; the other kinds are the backend's own business."""
 
 
+class Quick(Protocol):
+    """A second way into an `Apply`, for a backend that joins many records in one
+    transaction: an attribute `quick` of it. The records it takes come to the same as
+    with `Apply`, but what many of them change is written once, by `end`.
+
+    In a transaction: `begin`, any number of `take`, in order and mixed with calls of
+    the `Apply` itself, `end`. One that is given up ends without `end`."""
+
+    def begin(self, read: Read, put: Callable[[int, bytes, bytes], None]) -> None:
+        """`read` sees the transaction, what was `put` included."""
+        ...
+
+    def take(self, id: int, envelope: bytes, length: int) -> int:
+        """Apply this MAIL record; how many new references to its body that makes.
+        0: it is not for this way; then all that was held back has been `put`."""
+        ...
+
+    def end(self) -> list[Put]:
+        """All that is held back; of one key the last put counts."""
+        ...
+
+
 class Check(NamedTuple):
     """The key must hold exactly this value; None: must be absent."""
 

@@ -21,7 +21,8 @@ partitions from 256, one per account
     b <mailbox>              mailbox: name, role, UIDVALIDITY, UIDNEXT, counts
     u <mailbox> <uid>        UID -> email id
     e <email>                email: blob, size, date, flags, modseq, where it is filed
-    c <modseq>               what that change was (CONDSTORE, QRESYNC, JMAP /changes)
+    c <modseq>               what that change was (CONDSTORE, QRESYNC, JMAP /changes);
+                             none for a new email, which `e` tells
     k <queue id>:<recipient> this delivery was done (absorbs a second one)
 """
 

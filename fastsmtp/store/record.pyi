@@ -87,14 +87,19 @@ def read_segment_header(data: bytes | bytearray | memoryview) -> Segment:
     """`Damaged` when it is not one or fails its checksum; `FormatTooNew`."""
 
 def scan(
-    data: bytes | bytearray | memoryview, offset: int, salt: int, limit: int
+    data: bytes | bytearray | memoryview,
+    offset: int,
+    salt: int,
+    limit: int,
+    most: int = 0xFFFFFFFF,
 ) -> tuple[list[Found], int, int]:
     """Parse the records in `data`, which was read from `offset` of a segment.
 
-    `limit` is the durable end. Checks headers and envelopes, never reads bodies: a
-    record may end beyond `data`. Returns the records, the offset to go on from, and
-    what is needed there: how many octets at least; 0, the limit is reached; -1, what
-    stands there is not a record that ends at or below the limit."""
+    `limit` is the durable end, `most` how many records are wanted. Checks headers and
+    envelopes, never reads bodies: a record may end beyond `data`. Returns the records,
+    the offset to go on from, and what is needed there: how many octets at least; 0, the
+    limit is reached; -1, what stands there is not a record that ends at or below the
+    limit."""
 
 def recover(
     fd: int, offset: int, salt: int, known: int, limit: int, most: int = 1024

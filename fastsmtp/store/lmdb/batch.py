@@ -13,8 +13,9 @@ import lmdb
 
 from fastsmtp.errors import Damaged
 from fastsmtp.store import keys
-from fastsmtp.store.base import Apply, Kind, Record
+from fastsmtp.store.base import Apply, Kind, Quick, Record
 from fastsmtp.store.lmdb import aside
+from fastsmtp.store.lmdb.gather import gather, overlay
 from fastsmtp.store.lmdb.index import (
     Index,
     Place,
@@ -86,6 +87,9 @@ class Batch:
         self._ends: dict[bytes, int] = {}
         self._sealed: list[tuple[bytes, int]] = []
         self._second = int(time.time())
+        self.quick: Quick | None = getattr(apply, "quick", None)
+        if self.quick is not None:
+            self.quick.begin(self.read, self._put)
 
     @property
     def parts(self) -> set[int]:
@@ -105,6 +109,24 @@ class Batch:
             return found
         return value
 
+    def _put(self, part: int, key: bytes, value: bytes) -> None:
+        self._overlay[self._written[part] + key] = value
+
+    def gather(
+        self, data: memoryview, offset: int, segment: tuple[int, int, int, int]
+    ) -> int:
+        """Apply what is plain mail of one segment, as `gather.gather` does; returns
+        the offset of the first record that was not applied."""
+        if self.quick is None:
+            return offset
+        records, live, end = gather(
+            data, offset, segment, self.quick.take, self._places
+        )
+        if records:
+            self.records += records
+            self._change(segment_key(*segment[:2]), live, records)
+        return end
+
     def add(self, series: int, segment: int, found: list[Found]) -> None:
         """Apply records of one segment, in order."""
         places, second = self._places, self._second
@@ -113,7 +135,7 @@ class Batch:
             id, length = item.id, item.body_length
             refs = 0
             if item.kind == _MAIL:
-                refs = self._mail(Record(id, Kind.MAIL, item.envelope, length))
+                refs = self._mail(id, item.envelope, length)
             elif item.kind == _MOVED:
                 self._moved(series, segment, item)
                 continue
@@ -138,8 +160,11 @@ class Batch:
         self.records += len(found)
         self._change(segment_key(series, segment), live, entries)
 
-    def _mail(self, record: Record) -> int:
+    def _mail(self, id: int, envelope: bytes, length: int) -> int:
         """Collect what a message changes; returns the references to its body."""
+        if self.quick is not None and (refs := self.quick.take(id, envelope, length)):
+            return refs
+        record = Record(id, Kind.MAIL, envelope, length)
         try:
             writes = self._apply(record, self.read)
         except Exception as error:
@@ -217,6 +242,8 @@ class Batch:
         if self.broken is not None:
             raise self.broken
         txn, index = self.txn, self.index
+        if self.quick is not None:
+            overlay(self.quick.end(), self._overlay, self._written)
         puts = []
         for key, value in self._overlay.items():
             if value is None:

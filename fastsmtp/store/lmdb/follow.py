@@ -142,11 +142,7 @@ class Follower:
         size = min(len(self._buffer), stretch.limit - stretch.offset)
         with memoryview(self._buffer) as whole:
             got = os.preadv(stretch.fd, [whole[:size]], stretch.offset)
-            found, offset, need = scan(
-                whole[:got], stretch.offset, stretch.salt, stretch.limit
-            )
-        if found:
-            batch.add(series.number, stretch.number, found)
+            offset, need = self._apply(batch, series, stretch, whole[:got])
         progressed = offset > stretch.offset
         stretch.offset = offset
         if need > 0 and progressed:
@@ -157,6 +153,23 @@ class Follower:
         if need == 0:
             return True
         return self._skip_rot(batch, series, stretch)
+
+    def _apply(
+        self, batch: Batch, series: Series, stretch: Stretch, data: memoryview
+    ) -> tuple[int, int]:
+        """Apply the records in `data`, the plain ones in one go; gives where it ended
+        and what `scan` says is needed there."""
+        name = series.number, stretch.number
+        start, salt, limit = stretch.offset, stretch.salt, stretch.limit
+        at = start
+        most = 1 if batch.quick else 1 << 20
+        while True:
+            at = batch.gather(data[at - start :], at, (*name, salt, limit))
+            found, at, need = scan(data[at - start :], at, salt, limit, most)
+            if found:
+                batch.add(*name, found)
+            if not found or need <= 0 or not batch.quick:
+                return at, need
 
     def _skip_rot(self, batch: Batch, series: Series, stretch: Stretch) -> bool:
         """A record below the durable position does not validate: go on behind it."""

@@ -1,0 +1,35 @@
+"""Plain mail into INBOXes: what nearly every message is, at the least cost."""
+
+from collections.abc import Callable
+
+from fastsmtp.delivery.route import Route
+from fastsmtp.store.base import Put, Read
+
+class Inboxes:
+    """`fastsmtp.store.base.Quick`, for mail that goes to INBOXes and nowhere else.
+
+    Laws: `take` has filed the message for each of its recipients, or has done nothing
+    but `put` what it held back; a remembered INBOX is used only while the store holds
+    the bytes it was read from or written as; an envelope with anything in it that this
+    does not know is not taken.
+
+    route   asked once for each address until its `known` is another one
+    count   told of each message, as `LocalTally.count`
+    clock   seconds, wall clock; for the counts alone
+    limit   INBOXes and addresses remembered"""
+
+    def __init__(
+        self,
+        route: Route,
+        count: Callable[[int, int, float, float], None],
+        clock: Callable[[], float],
+        limit: int = 10_000,
+    ) -> None: ...
+    def begin(self, read: Read, put: Callable[[int, bytes, bytes], None]) -> None:
+        """See `Quick.begin`."""
+
+    def take(self, id: int, envelope: bytes, length: int) -> int:
+        """See `Quick.take`."""
+
+    def end(self) -> list[Put]:
+        """See `Quick.end`."""

@@ -1,0 +1,266 @@
+"""The compiled way of plain mail writes what the readable way writes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastsmtp.cells import fresh
+from fastsmtp.delivery import counts
+from fastsmtp.delivery.inboxes import Inboxes
+from fastsmtp.delivery.local import LocalDelivery
+from fastsmtp.delivery.route import Destination, NoRoute, Route
+from fastsmtp.mailbox.mailbox import INBOX
+from fastsmtp.mailbox.values import AccountHead, Mailbox, encode
+from fastsmtp.policy.recipients import Local, Unknown
+from fastsmtp.queue import counts as events
+from fastsmtp.queue.message import Envelope, Filing, Recipient, encode_envelope
+from fastsmtp.store import keys
+from fastsmtp.store.base import Kind, Record
+
+PARTS = {name: keys.FIRST_ACCOUNT + n for n, name in enumerate("abcd")}
+GONE = 99  # an address leads there, and nobody is there
+ALIASES = {"all": "abc", "two": "bd", "a": "a", "b": "b", "c": "c", "d": "d", "é": "a"}
+CLOCK = 1_700_000_005.0
+
+
+class TownRoute(Route):
+    """Names of one letter are accounts."""
+
+    def __init__(self) -> None:
+        self.known = {}
+
+    def _find(self, address: str) -> tuple[Destination, ...]:
+        if address == "lost":
+            return (Destination(GONE, address),)
+        if address not in ALIASES:
+            raise NoRoute("no such user here")
+        found = tuple(Destination(PARTS[name], name) for name in ALIASES[address])
+        self.known[address] = found
+        return found
+
+
+Values = dict[tuple[int, bytes], bytes]
+
+
+def village() -> Values:
+    values: Values = {}
+    for part in PARTS.values():
+        head = AccountHead(modseq=part % 5, next_email=part, octets=2**31)
+        values[part, keys.HEAD] = encode(head)
+        values[part, keys.mailbox(INBOX)] = encode(
+            Mailbox("INBOX", part, uidnext=100, role="inbox", messages=3)
+        )
+        values[part, keys.mailbox(6)] = encode(Mailbox("Archive", 3))
+    return values
+
+
+class Town:
+    """A keeper of both kinds and what it has written."""
+
+    def __init__(self, quick: bool) -> None:
+        self.values = village()
+        self.deliveries, self.events = fresh(counts.CELLS), fresh(events.CELLS)
+        self.apply = LocalDelivery(
+            TownRoute(), self.deliveries, self.events, clock=lambda: CLOCK
+        )
+        self.quick: Inboxes | None = self.apply.quick if quick else None
+        self.taken = 0
+
+    def put(self, part: int, key: bytes, value: bytes) -> None:
+        self.values[part, key] = value
+
+    def read(self, part: int, key: bytes) -> bytes | None:
+        return self.values.get((part, key))
+
+    def transact(self, messages: list[tuple[int, bytes, int]]) -> list[Any]:
+        """Apply them in one transaction; the references each makes, or its error."""
+        if self.quick is not None:
+            self.quick.begin(self.read, self.put)
+        told = [self.one(*message) for message in messages]
+        if self.quick is not None:
+            for part, key, value in self.quick.end():
+                self.put(part, key, value)
+        return told
+
+    def one(self, id: int, envelope: bytes, length: int) -> Any:
+        if self.quick is not None and (refs := self.quick.take(id, envelope, length)):
+            self.taken += 1
+            return refs
+        try:
+            writes = self.apply(Record(id, Kind.MAIL, envelope, length), self.read)
+        except Exception as error:
+            return type(error)
+        for part, key, value in writes.puts:
+            self.put(part, key, value)
+        return writes.refs
+
+
+def both(transactions: list[list[tuple[int, bytes, int]]]) -> Town:
+    """Apply in both ways and compare everything; gives the quick town."""
+    quick, plain = Town(True), Town(False)
+    for messages in transactions:
+        assert quick.transact(messages) == plain.transact(messages)
+        assert quick.values == plain.values
+    assert quick.deliveries == plain.deliveries
+    assert quick.events == plain.events
+    return quick
+
+
+def mail(*to: str, arrived: int = 1_700_000_000_000, **more: Any) -> bytes:
+    recipients = tuple(Recipient(name) for name in to)
+    return encode_envelope(Envelope("s@x", recipients, arrived, **more))
+
+
+_names = st.sampled_from([*ALIASES, "nobody", "lost"])
+_numbers = st.integers(0, 2**63 - 1) | st.sampled_from(
+    [n + d for n in (0x80, 0x100, 0x10000, 2**32) for d in (-1, 0)]
+)
+_filings = st.none() | st.builds(
+    Filing,
+    account=st.sampled_from([*PARTS.values(), GONE]),
+    mailbox=st.sampled_from([INBOX, 6, 7]),
+    flags=st.integers(0, 15),
+    deleted=st.booleans(),
+)
+_texts = st.text(max_size=40) | st.just("x" * 300)
+_envelopes = st.builds(
+    Envelope,
+    reverse_path=_texts,
+    recipients=st.lists(st.builds(Recipient, _names), max_size=20).map(tuple),
+    arrived=st.integers(0, 2**50),
+    skip=st.integers(0, 2**20),
+    client=_texts,
+    helo=st.just("mx.example.test"),
+    filing=_filings | st.none(),
+).map(encode_envelope)
+_messages = st.tuples(_numbers, _envelopes, _numbers.filter(lambda n: n < 2**50))
+
+
+@given(st.lists(st.lists(_messages, max_size=8), max_size=4))
+def test_both_ways_write_the_same(
+    transactions: list[list[tuple[int, bytes, int]]],
+) -> None:
+    both(transactions)
+
+
+@given(
+    _envelopes,
+    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=3),
+)
+def test_damaged_envelopes_are_left_to_the_readable_way(
+    envelope: bytes, damage: list[tuple[int, int]]
+) -> None:
+    data = bytearray(envelope)
+    for place, octet in damage:
+        data[place % len(data)] = octet
+    both([[(1, bytes(data), 10), (2, mail("a"), 11)]])
+    for cut in range(0, len(envelope), 7):
+        both([[(1, envelope[:cut], 10)]])
+    both([[(1, envelope + b"\xc0", 10)]])
+
+
+def test_plain_mail_is_taken() -> None:
+    town = both(
+        [[(n, mail(*to), n) for n, to in enumerate(["a", "aab", ("all", "b"), "bcd"])]]
+    )
+    assert town.taken == 4
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["s@x", [["a"]], 5],
+        ["s@x", [["a"]], 5, 0, "7BIT", "", ""],
+        ["s@x", [["a", "", 0, None]], 5, 0, "7BIT", "", "", None, "", False, [], 0],
+    ],
+)
+def test_fields_that_say_nothing_are_plain(fields: list[Any]) -> None:
+    assert both([[(1, encode(fields), 5)]]).taken == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ["s@x", [["a", "never"]], 5],
+        ["s@x", [["a", 1]], 5],
+        ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, True],
+        ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, "full"],
+        ["s@x", [], 5],
+        ["s@x", [["a"]], -5],
+        ["ü@x", [["a"]], 5],
+        ["s@x", [["a"], ["nobody"]], 5],
+        ["s@x", [["lost"]], 5],
+    ],
+)
+def test_what_says_more_is_not(fields: list[Any]) -> None:
+    assert both([[(1, mail("a"), 5), (2, encode(fields), 5)]]).taken == 1
+
+
+def test_a_uid_has_32_bits() -> None:
+    quick, plain = Town(True), Town(False)
+    for town in (quick, plain):
+        last = encode(Mailbox("INBOX", 5, uidnext=2**32 - 1))
+        town.put(PARTS["a"], keys.mailbox(INBOX), last)
+    messages = [(n, mail("a", "b"), 5) for n in (1, 2, 3)]
+    assert quick.transact(messages) == plain.transact(messages)
+    assert quick.values == plain.values
+    assert quick.taken == 1
+
+
+def test_a_transaction_that_is_given_up_leaves_nothing() -> None:
+    town = Town(True)
+    before = dict(town.values)
+    quick = town.apply.quick
+    quick.begin(town.read, town.put)
+    assert quick.take(1, mail("a"), 5) == 1
+    assert town.values == before  # and now it is given up
+    quick.begin(town.read, town.put)
+    assert quick.take(1, mail("b"), 5) == 1
+    quick.end()  # this one is given up after its end
+    fresh_town = Town(True)
+    for one in (town, fresh_town):
+        one.transact([(n, mail("all"), 5) for n in (1, 2)])
+    assert town.values == fresh_town.values
+
+
+def test_changes_of_others_are_seen() -> None:
+    """The working copy serves only while the store holds its bytes."""
+    quick, plain = Town(True), Town(False)
+    for town in (quick, plain):
+        town.transact([(1, mail("a"), 5)])
+        town.put(PARTS["a"], keys.HEAD, encode(AccountHead(900, 900, 7)))
+        town.transact([(2, mail("a"), 5)])
+        del town.values[PARTS["a"], keys.HEAD]
+        town.transact([(3, mail("a", "b"), 5)])
+    assert quick.values == plain.values
+
+
+def real_route(find: Callable[[str], int]) -> Route:
+    def lookup(name: str) -> Any:
+        return type("Account", (), {"id": find(name)})
+
+    return Route(
+        lambda name: Local((name,)) if find(name) else Unknown(),
+        lookup,
+    )
+
+
+def test_a_changed_route_is_asked_again() -> None:
+    to = {"a": PARTS["a"]}
+    route = real_route(lambda name: to[name])
+    town = Town(True)
+    inboxes = Inboxes(route, lambda *_: None, lambda: CLOCK, limit=1)
+
+    def parts() -> set[int]:
+        inboxes.begin(town.read, town.put)
+        assert inboxes.take(1, mail("a"), 5) == 1
+        return {part for part, _, _ in inboxes.end()}
+
+    assert parts() == {PARTS["a"]}
+    to["a"] = PARTS["b"]
+    assert parts() == {PARTS["a"]}
+    route.changed()
+    assert parts() == {PARTS["b"]}
