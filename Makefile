@@ -29,6 +29,8 @@ run: $(DEMO)/fastsmtp.toml
 	@echo "Read it:"
 	@echo "    $(V)/fastsmtp mail list -c $(DEMO)/fastsmtp.toml alice@example.test"
 	@echo "    $(V)/fastsmtp mail show -c $(DEMO)/fastsmtp.toml alice@example.test 1"
+	@echo "It offers STARTTLS with a certificate of its own ($(DEMO)/tls.crt):"
+	@echo "    openssl s_client -starttls smtp -quiet -connect 127.0.0.1:2525"
 	@echo "Watch: http://127.0.0.1:9925/metrics and /readyz. Stop: Ctrl-C."
 	@echo
 	@exec $(V)/fastsmtp serve -c $(DEMO)/fastsmtp.toml

@@ -119,7 +119,7 @@ class Scrape:
     pages  of all processes of this server
     paths  directories whose disks are watched, by `path_role`
     depth  the states of the queue now, or None while they cannot be read
-    expiries  when each certificate ends, by its name
+    expiries  when each certificate ends, by its name; replaced at a reload
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Scrape:
         self._pages = pages
         self._paths = paths
         self._depth = depth
-        self._expiries = expiries
+        self.expiries = expiries
         self._parts = prepare()
         self._build = build_info()
         self._started = time.time()
@@ -175,7 +175,7 @@ class Scrape:
             ),
             **disks(self._paths),
             "fastsmtp_tls_certificate_not_after_timestamp_seconds": {
-                rendered({"name": name}): end for name, end in self._expiries().items()
+                rendered({"name": name}): end for name, end in self.expiries().items()
             },
         }
 

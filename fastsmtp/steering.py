@@ -23,6 +23,7 @@ import msgspec
 
 from fastsmtp import __version__, config, metrics
 from fastsmtp.config import Config, Problem
+from fastsmtp.net.certificates import Expiries
 from fastsmtp.outset import Outset
 from fastsmtp.pages import Page, Pages
 from fastsmtp.queue import listing
@@ -177,6 +178,8 @@ class Steering:
                 self._notifier.ready()
             self._good, self._loaded = True, time.time()
             self._known.scrape.reloaded(True)
+            certificates = self._server.config.tls.certificates
+            self._known.scrape.expiries = Expiries(certificates).read
             self._known.report.server("reloaded", str(self._path))
 
     async def _take(self, problems: list[Problem]) -> None:

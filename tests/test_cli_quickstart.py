@@ -7,6 +7,7 @@ import pytest
 
 from fastsmtp.cli import main
 from fastsmtp.config import load
+from fastsmtp.net.certificates import facts
 
 
 def test_writes_a_configuration_and_a_data_folder(tmp_path: Path) -> None:
@@ -18,13 +19,21 @@ def test_writes_a_configuration_and_a_data_folder(tmp_path: Path) -> None:
     assert config.data.stat().st_mode & 0o777 == 0o700
     assert config.smtp.listen == ["127.0.0.1:2525"]
     assert '# max_message_size = "50 MiB"' in (folder / "fastsmtp.toml").read_text()
-    assert sorted(path.name for path in folder.iterdir()) == ["data", "fastsmtp.toml"]
+    written = ["data", "fastsmtp.toml", "tls.crt", "tls.key"]
+    assert sorted(path.name for path in folder.iterdir()) == written
+    (pair,) = config.tls.certificates
+    assert pair.key.stat().st_mode & 0o777 == 0o600
+    assert facts(pair).covers(config.hostname)
 
 
-def test_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "fastsmtp.toml").write_text("mine")
+@pytest.mark.parametrize("name", ["fastsmtp.toml", "tls.crt", "tls.key"])
+def test_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
     assert main(["quickstart", str(tmp_path), "--domain", "example.test"]) == 1
-    assert (tmp_path / "fastsmtp.toml").read_text() == "mine"
+    assert (tmp_path / name).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
     assert "never overwrites" in capsys.readouterr().err
 
 

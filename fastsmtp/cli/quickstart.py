@@ -5,7 +5,7 @@ import asyncio
 import os
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastsmtp.auth.passwords import generate_password
 from fastsmtp.cli import MISUSED, OK, Failure
@@ -13,6 +13,10 @@ from fastsmtp.cli.user import set_password
 from fastsmtp.config import check, load
 from fastsmtp.config.document import defaults
 from fastsmtp.config.kinds import local_part_fault, name_fault
+from fastsmtp.net.selfsigned import make
+
+CERTIFICATE: Final = "tls.crt"
+KEY: Final = "tls.key"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,13 +45,15 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         _demand(local_part_fault(name), "account", name)
     file = args.dir / "fastsmtp.toml"
-    if file.exists():
-        raise Failure(
-            f"{file} exists; nothing was written",
-            "quickstart never overwrites: name another folder, or remove the file",
-        )
-    _write(file, _text(hostname, domain, names))
+    for taken in (file, args.dir / CERTIFICATE, args.dir / KEY):
+        if taken.exists():
+            raise Failure(
+                f"{taken} exists; nothing was written",
+                "quickstart never overwrites: name another folder, or remove the file",
+            )
+    _write(file, _text(hostname, domain, names), hostname)
     print(f"{file}: written; every other setting is in it as a comment")
+    print(f"{args.dir / CERTIFICATE}: written; signed by itself, for {hostname}")
     if names:
         asyncio.run(_accounts(file, [f"{name}@{domain}" for name in names]))
     return OK
@@ -82,21 +88,29 @@ def _text(hostname: str, domain: str, names: list[str]) -> str:
         "hostname": hostname,
         "data": "data",
         "smtp.listen": ["127.0.0.1:2525"],
+        "tls.certificates": [{"certificate": CERTIFICATE, "key": KEY}],
         "domains": {domain: {"aliases": aliases} if aliases else {}},
     }
     return defaults(values)
 
 
-def _write(file: Path, text: str) -> None:
-    """The file appears whole or not at all, and beside it the data folder (0700)."""
+def _write(file: Path, text: str, hostname: str) -> None:
+    """The file appears whole or not at all, and beside it a certificate of this name
+    and the data folder (0700)."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
+    pair = file.with_name(CERTIFICATE), file.with_name(KEY)
     try:
+        make(*pair, [hostname])
         draft.write_text(text)
         config, problems = check(draft, {})
         if config is None:
             raise Failure(f"{problems[0]}", "give --hostname or another folder")
         config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.link(draft, file)  # unlike a rename, it never replaces
+    except BaseException:
+        for path in pair:
+            path.unlink(missing_ok=True)
+        raise
     finally:
         draft.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3
 _MISMATCH: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 
 
-class BadPair(Exception):
+class BadPair(OSError):
     """A pair that cannot be used: which of its files is at fault, and why."""
 
     def __init__(
