@@ -402,6 +402,13 @@ class Report:
         if self._info:
             self._note(Server, "info", what, about)
 
+    def accepting(self, listener: str, why: str) -> None:
+        """Connections are left waiting, and why; empty: they come in again."""
+        if why:
+            self._note(Server, "error", "accepting pauses", f"{listener}: {why}")
+        elif self._warning:
+            self._note(Server, "warning", "accepting goes on", listener)
+
     def config_refused(self, path: str, problem: str) -> None:
         """A reload failed; the configuration in use stays."""
         self._note(Server, "error", "configuration refused", f"{path}: {problem}")

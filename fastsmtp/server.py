@@ -22,6 +22,7 @@ from fastsmtp.config import Config
 from fastsmtp.doors import Doors, sort_inherited
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.net import systemd
+from fastsmtp.net.descriptors import raise_limit
 from fastsmtp.outset import Outset
 from fastsmtp.owner import Identity, acting, become, identity, make_folder
 from fastsmtp.serve.control import SOCKET
@@ -43,6 +44,7 @@ def serve(config: Config, path: Path) -> int:
     `StoreUnavailable` when another server has the data directory or the disk fails,
     `FormatTooNew`.
     """
+    raise_limit()
     one = config.processes.mode == "one"
     outset = Outset(config, path.absolute(), systemd.Notifier())
     given = systemd.inherited()

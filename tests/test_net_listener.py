@@ -1,8 +1,13 @@
 import asyncio
+import errno
 import socket
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
+import uvloop
 
+from fastsmtp.net import listener
 from fastsmtp.net.listener import Listener, bind, split_address
 
 
@@ -40,8 +45,7 @@ def test_several_sockets_can_share_a_port() -> None:
 
 
 class Greeter(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, transport: Any) -> None:
         transport.write(b"hello")
         transport.close()
 
@@ -71,3 +75,87 @@ def test_a_listener_accepts_and_leaves_the_socket_open() -> None:
         sock.close()
 
     asyncio.run(run())
+
+
+class Stuck:
+    """A listening socket whose accept fails as long as the test wants it to."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.error: int | None = None
+        self.tries = 0
+
+    def accept(self) -> Any:
+        self.tries += 1
+        if self.error is not None:
+            raise OSError(self.error, "it fails")
+        return self.sock.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+def accepting(
+    monkeypatch: pytest.MonkeyPatch,
+    work: Callable[[Listener, Stuck, list[str]], Awaitable[None]],
+) -> None:
+    """With an event loop that cannot accept, as it is without memory."""
+    monkeypatch.setattr(listener, "LOOK", 0.005)
+    monkeypatch.setattr(listener, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(listener, "LONGEST_PAUSE", 0.01)
+    told: list[str] = []
+
+    async def run() -> None:
+        (sock,) = bind("127.0.0.1:0")
+        stuck = Stuck(sock)
+        one: Any = [stuck]
+        listening = Listener(one, Greeter, trouble=told.append)
+
+        async def nothing() -> None:
+            """The event loop does not come to accept."""
+
+        real, listening._accept = listening._accept, nothing  # type: ignore[method-assign]
+        await listening.open()
+        listening._accept = real  # type: ignore[method-assign]
+        try:
+            await asyncio.wait_for(work(listening, stuck, told), 10)
+        finally:
+            listening.close()
+            sock.close()
+
+    uvloop.run(run())
+
+
+@pytest.mark.parametrize("error", [errno.EMFILE, errno.ENOMEM])
+def test_accepting_pauses_is_said_once_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    async def work(listening: Listener, sock: Stuck, told: list[str]) -> None:
+        sock.error = error
+        waiting = asyncio.ensure_future(greeted(sock.getsockname()[1]))
+        while sock.tries < 5:  # noqa: ASYNC110  attempts are what this is about
+            await asyncio.sleep(0)
+        assert told == ["it fails"]
+        sock.error = None
+        assert await waiting == b"hello"
+        while told[-1]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert await greeted(sock.getsockname()[1]) == b"hello"
+        assert told == ["it fails", ""]
+
+    accepting(monkeypatch, work)
+
+
+def test_without_descriptors_those_who_wait_are_left_in_the_queue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work(listening: Listener, sock: Stuck, told: list[str]) -> None:
+        monkeypatch.setattr(listener, "scarce", lambda needed: "too many open files")
+        waiting = asyncio.ensure_future(greeted(sock.getsockname()[1]))
+        while not told:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert sock.tries == 0
+        monkeypatch.setattr(listener, "scarce", lambda needed: None)
+        assert await waiting == b"hello"
+
+    accepting(monkeypatch, work)

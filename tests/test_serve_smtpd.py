@@ -442,6 +442,18 @@ def test_too_many_connections_hear_421() -> None:
     in_loop(test, max_connections=5, max_connections_per_network=2)
 
 
+def test_attack_12_the_last_descriptors_are_not_for_clients() -> None:
+    async def test(world: World) -> None:
+        assert world.connect()[1].take().startswith(b"220 ")
+        world.server.crowd.highest = 0
+        _, transport = world.connect()
+        assert transport.take().startswith(b"421 4.7.0 ")
+        assert transport.closed
+        assert world.count(counts.CONNECTIONS, "ipv4", "limit") == 1
+
+    in_loop(test)
+
+
 def test_a_drain_ends_the_idle_and_lets_transactions_finish() -> None:
     async def test(world: World) -> None:
         world.store.holding = True

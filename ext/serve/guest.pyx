@@ -60,6 +60,7 @@ cdef class Crowd:
     shared   what all of them read into; commands into its first octets, `small`,
              because they may have to be held
     most     connections at once
+    highest  descriptor, the first that no connection may have
     draining send clients away when their transaction is over
     gently   while draining: not before they had a transaction, others serve new ones
     late     called with a client that must wait for disk or memory
@@ -71,6 +72,7 @@ cdef class Crowd:
     cdef readonly set guests
     cdef readonly double shortest
     cdef public bint draining, gently
+    cdef public int highest
     cdef public object late, emptied, tls
     cdef object options, at_connect
     cdef int64_t[::1] cells
@@ -93,6 +95,7 @@ cdef class Crowd:
         self.late = self.emptied = nothing
         self.guests = set()
         self.networks = {}
+        self.highest = 1 << 30
         self.shortest = min(
             options.command_timeout,
             options.data_timeout,
@@ -110,7 +113,11 @@ cdef class Crowd:
         here = self.networks.get(guest.network, 0)
         if self.draining and not self.gently:
             result, refused = "overload", LEAVING
-        elif len(self.guests) >= self.most or here >= self.most_per_network:
+        elif (
+            len(self.guests) >= self.most
+            or here >= self.most_per_network
+            or guest.descriptor() >= self.highest
+        ):
             result, refused = "limit", FULL
         self.cells[<int> ARRIVED[family, result]] += 1
         if refused is not None:
@@ -214,6 +221,11 @@ cdef class Client(Connection):
             else:
                 self._greet(None)
         server.clock.watch(self, self.active + server.shortest)
+
+    cdef int descriptor(self) except -1:
+        """Of its socket; 0 when the transport has none."""
+        cdef object sock = self.transport.get_extra_info("socket")
+        return 0 if sock is None else sock.fileno()
 
     cdef int _ask(self) except -1:
         """Before the greeting; who speaks earlier is not listened to yet."""

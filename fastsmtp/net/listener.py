@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable, Sequence
 from typing import Final
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
+LOOK: Final = 1.0  # seconds between looks whether accepting works
+FIRST_PAUSE: Final = 0.1  # seconds without accepting after it failed; then doubled
+SOME: Final = 8  # descriptors that must be free before accepting goes on
+LONGEST_PAUSE: Final = 5.0  # seconds
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -72,11 +78,34 @@ def _why(error: OSError) -> str:
     return error.strerror or os.strerror(error.errno or 0) or str(error)
 
 
+def scarce(needed: int) -> str | None:
+    """Why so many descriptors cannot be had; None when they can."""
+    taken: list[int] = []
+    try:
+        for _ in range(needed):
+            taken.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    return None
+
+
 class Listener:
     """Accepts on sockets that already listen and makes a protocol for each.
 
     The sockets are the caller's and stay open after `close`: what waits in their
     queue is not lost when another process takes them over.
+
+    Law: when accepting fails (no descriptors, no memory) it is neither tried without a
+    pause nor given up. The event loop tells nobody: without descriptors libuv accepts
+    and drops who waits, at other errors it tries again at once, for ever. So we look
+    now and then whether a descriptor can be had, and whether somebody waits while
+    nobody comes in. If so, accepting is left for a while, ever longer, and those who
+    wait stay in the queue until an attempt of our own succeeds.
+
+    trouble  told why accepting pauses, and "" when it goes again
     """
 
     def __init__(
@@ -84,26 +113,93 @@ class Listener:
         sockets: Sequence[socket.socket],
         connection: Callable[[], asyncio.BaseProtocol],
         backlog: int = BACKLOG,
+        trouble: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._sockets = tuple(sockets)
         self._connection = connection
         self._backlog = backlog
+        self._trouble = trouble
         self._servers: list[asyncio.AbstractServer] = []
+        self._accepted = 0
+        self._watching: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
+        await self._accept()
+        self._watching = asyncio.ensure_future(self._watch())
+
+    async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         for sock in self._sockets:
             self._servers.append(
                 await loop.create_server(
-                    self._connection, sock=sock.dup(), backlog=self._backlog
+                    self._make, sock=sock.dup(), backlog=self._backlog
                 )
             )
 
-    def close(self) -> None:
-        """Stop accepting; open connections go on."""
+    def _make(self) -> asyncio.BaseProtocol:
+        self._accepted += 1
+        return self._connection()
+
+    async def _watch(self) -> None:
+        before = -1
+        while True:
+            await asyncio.sleep(LOOK)
+            stuck = before == self._accepted and self._waiting()
+            if stuck or scarce(1) is not None:
+                await self._pause()
+            before = self._accepted if self._waiting() else -1
+
+    def _waiting(self) -> list[socket.socket]:
+        """The sockets with somebody in their queue."""
+        poll = select.poll()
+        by_number = {sock.fileno(): sock for sock in self._sockets}
+        for number in by_number:
+            poll.register(number, select.POLLIN)
+        return [by_number[number] for number, _ in poll.poll(0)]
+
+    async def _pause(self) -> None:
+        """Until an attempt of our own succeeds; returns at once if the first does."""
+        pause, told = FIRST_PAUSE, False
+        while (why := await self._attempt()) is not None:
+            if not told:
+                self._trouble(why)
+                told = True
+            self._stop()
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+        if told:
+            self._trouble("")
+        if not self._servers:
+            await self._accept()
+
+    async def _attempt(self) -> str | None:
+        """Accept one from each queue; why that cannot be, None when it can."""
+        if (why := scarce(len(self._sockets) + SOME)) is not None:
+            return why
+        loop = asyncio.get_running_loop()
+        for sock in self._waiting():
+            try:
+                taken, _ = sock.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                return error.strerror or str(error)
+            taken.setblocking(False)
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(self._make, taken)
+        return None
+
+    def _stop(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+    def close(self) -> None:
+        """Stop accepting; open connections go on."""
+        if self._watching is not None:
+            self._watching.cancel()
+            self._watching = None
+        self._stop()
 
     @property
     def addresses(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class Crowd:
     shared   what all of them read into; commands into its first octets, `small`,
              because they may have to be held
     most     connections at once
+    highest  descriptor, the first that no connection may have
     draining send clients away when their transaction is over
     gently   while draining: not before they had a transaction, others serve new ones
     late     called with a client that must wait for disk or memory
@@ -40,6 +41,7 @@ class Crowd:
     shortest: float
     draining: bool
     gently: bool
+    highest: int
     late: Callable[[Client], None]
     emptied: Callable[[], None]
     tls: Tls | None

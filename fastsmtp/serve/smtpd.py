@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import resource
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +31,7 @@ from fastsmtp.net.certificates import Certificates
 from fastsmtp.net.clock import Clock
 from fastsmtp.net.connection import shared_buffer
 from fastsmtp.net.counts import FULL, HANDSHAKES, RESUMED
+from fastsmtp.net.descriptors import connections_most, highest
 from fastsmtp.net.listener import Listener
 from fastsmtp.net.tls import Tls, TlsTransport
 from fastsmtp.policy.recipients import Verdict
@@ -44,7 +44,6 @@ from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Service
 from fastsmtp.store.base import Store
 
-SPARE_DESCRIPTORS: Final = 256  # for segments, the index, metrics and what comes
 FIRST_MESSAGE: Final = 5.0  # seconds for a client that has just come to send one
 RETRY: Final = 0.005  # seconds until connections that wait for the disk are looked at
 RETRY_EACH: Final = 0.00001  # seconds more for each of them, so that it stays cheap
@@ -108,6 +107,7 @@ class Smtpd:
         self._empty = asyncio.Event()
         self.crowd.late = self._look_again
         self.crowd.emptied = self._empty.set
+        self.crowd.highest = highest()
         self._late: set[Client] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._listener: Listener | None = None
@@ -121,7 +121,10 @@ class Smtpd:
         if self.crowd.terms.implicit:
             assert self._tls is not None, "a listener of TLS without a certificate"
             make = self._tls.accept(self.guest)
-        self._listener = Listener(sockets, make)
+        terms, report = self.crowd.terms, self.crowd.report
+        self._listener = Listener(
+            *(sockets, make), trouble=lambda why: report.accepting(terms.listener, why)
+        )
         await self._listener.open()
 
     def guest(self) -> Guest:
@@ -211,11 +214,3 @@ class Smtpd:
         late, self._late = self._late, set()
         for guest in late:
             guest.steer()
-
-
-def connections_most(configured: int) -> int:
-    """Below the limit of descriptors, so that a 421 comes before EMFILE."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return configured
-    return max(1, min(configured, soft - SPARE_DESCRIPTORS))
