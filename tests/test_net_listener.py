@@ -114,7 +114,8 @@ def accepting(
         async def nothing() -> None:
             """The event loop does not come to accept."""
 
-        real, listening._accept = listening._accept, nothing  # type: ignore[method-assign]
+        real = listening._accept
+        listening._accept = nothing  # type: ignore[method-assign]
         await listening.open()
         listening._accept = real  # type: ignore[method-assign]
         try:
