@@ -28,6 +28,7 @@ PATH: Final = "path"  # a pathlib.Path; a relative one starts at the file's fold
 HOSTNAME: Final = "hostname"  # a full host name, "mx.example.org"
 MAILBOX: Final = "mailbox"  # an e-mail address; "" is nobody
 CERTIFICATES: Final = "certificates"  # list of { certificate = path, key = path }
+NETWORKS: Final = "networks"  # list of "192.0.2.0/24", "2001:db8::/32"
 ALIASES: Final = "aliases"  # table: local-part -> list of e-mail addresses
 
 

@@ -352,6 +352,11 @@ class Report:
                 )
             )
 
+    def not_from_a_proxy(self, address: str, why: str) -> None:
+        """A connection from a network of proxies did not say whom it is for."""
+        if self._warning and self._bearable(address):
+            self._note(Server, "warning", "connection without a PROXY header", why)
+
     # facts of delivery
 
     def delivery_deferred(

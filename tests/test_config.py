@@ -462,3 +462,17 @@ def test_problem_as_a_dictionary(tmp_path: Path) -> None:
     assert found["key"] == "smtp.max_errors"
     assert found["value"] == "0"
     assert found["line"] == 8
+
+
+def test_networks(tmp_path: Path) -> None:
+    text = set_smtp('proxy_protocol = ["192.0.2.1", "10.0.0.0/8", "2001:DB8::/32"]')
+    smtp = load(write(tmp_path, text), {}).smtp
+    assert smtp.proxy_protocol == ["192.0.2.1/32", "10.0.0.0/8", "2001:db8::/32"]
+    environ = {"FASTSMTP_SMTP__PROXY_PROTOCOL": "10.0.0.0/8, ::1"}
+    smtp = load(write(tmp_path, SMALL), environ).smtp
+    assert smtp.proxy_protocol == ["10.0.0.0/8", "::1/128"]
+    wrong = only(tmp_path, set_smtp('proxy_protocol = ["10.0.0.1/8"]'))
+    assert wrong.text == "has bits behind its prefix"
+    assert wrong.advice == 'write "10.0.0.0/8"'
+    wrong = only(tmp_path, set_smtp('proxy_protocol = ["everybody"]'))
+    assert wrong.text == "is not a network"

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from tests.fuzz.corpus import TARGETS
+from tests.fuzz.corpus import PURE, TARGETS
 from tests.fuzz.targets import FACES, Mutations
 
 
 @pytest.mark.parametrize("target", FACES)
 def test_mutated_input_breaks_no_law(target: str) -> None:
-    mutations = Mutations(*TARGETS[target], seed=1)
+    mutations = Mutations(*{**TARGETS, **PURE}[target], seed=1)
     for _ in range(5000):
         FACES[target](next(mutations))
 

@@ -638,3 +638,25 @@ def test_a_failed_store_is_no_end_of_the_session() -> None:
 
 def _broken() -> int:
     raise StoreUnavailable("no ids")
+
+
+def test_a_client_behind_a_proxy_is_known_by_its_own_address() -> None:
+    async def run() -> None:
+        world = World(proxy_protocol=["127.0.0.0/8"])
+        (sock,) = bind("127.0.0.1:0")
+        await world.server.open([sock])
+        reader, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.write(b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 25\r\nEHLO x\r\n")
+        assert (await reader.readline()).startswith(b"220 ")
+        (guest,) = world.server.crowd.guests
+        assert guest.address == guest.network == "203.0.113.9"
+        assert (await reader.readline()).startswith(b"250-")
+        writer.close()
+        silence, bare = await asyncio.open_connection(*sock.getsockname())
+        bare.write(b"EHLO x\r\n")
+        assert await silence.read() == b""
+        assert world.report.named("not_from_a_proxy")
+        world.server.close()
+        sock.close()
+
+    asyncio.run(asyncio.wait_for(run(), 10))

@@ -4,6 +4,7 @@ A reader raises `Wrong` with one sentence about the value; `allowed` is the sent
 about what may stand there instead.
 """
 
+import ipaddress
 import json
 import math
 import re
@@ -23,6 +24,7 @@ from fastsmtp.options import (
     DURATION,
     HOSTNAME,
     MAILBOX,
+    NETWORKS,
     PATH,
     SIZE,
     SWITCH,
@@ -204,6 +206,22 @@ def _addresses(raw: Any, setting: Setting) -> list[str]:
     return _each(raw, setting, _listen)
 
 
+def _network(raw: Any, setting: Setting) -> str:
+    """An address or a prefix, as text that `ipaddress.ip_network` reads."""
+    text = _text(raw, setting).strip()
+    try:
+        network = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise Wrong(Fault("is not a network")) from None
+    if "/" in text and ipaddress.ip_interface(text).ip != network.network_address:
+        raise Wrong(Fault("has bits behind its prefix", advice=f'write "{network}"'))
+    return str(network)
+
+
+def _networks(raw: Any, setting: Setting) -> list[str]:
+    return _each(raw, setting, _network)
+
+
 def _each(raw: Any, setting: Setting, read: Callable[[Any, Setting], _T]) -> list[_T]:
     """Every element of a list; all faults together, each with its index."""
     if not isinstance(raw, list):
@@ -316,6 +334,7 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     CHOICE: _choice,
     ADDRESS: _address,
     ADDRESSES: _addresses,
+    NETWORKS: _networks,
     PATH: _path,
     HOSTNAME: _hostname,
     MAILBOX: _mailbox,
@@ -339,7 +358,7 @@ def read_text(text: str, setting: Setting) -> Any:
     raw: Any = text
     if setting.kind in (COUNT, SWITCH, ALIASES, CERTIFICATES):
         raw = _toml(text)
-    elif setting.kind == ADDRESSES:
+    elif setting.kind in (ADDRESSES, NETWORKS):
         words = [word.strip() for word in text.split(",") if word.strip()]
         raw = _toml(text) if text.lstrip().startswith("[") and '"' in text else words
     return read(raw, setting)
@@ -361,6 +380,7 @@ _ALLOWED: Final[Mapping[str, str]] = {
     CHOICE: "one of",
     ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25", or "" for none',
     ADDRESSES: 'a list of "host:port", such as ["0.0.0.0:25", "[::]:25"]',
+    NETWORKS: 'a list of networks, such as ["192.0.2.0/24", "2001:db8::/32"]',
     PATH: "the path of a folder",
     HOSTNAME: 'a full host name such as "mx.example.org"',
     MAILBOX: 'an e-mail address such as "alice@example.org"',

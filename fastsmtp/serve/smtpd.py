@@ -33,6 +33,7 @@ from fastsmtp.net.connection import shared_buffer
 from fastsmtp.net.counts import FULL, HANDSHAKES, RESUMED
 from fastsmtp.net.descriptors import connections_most, highest
 from fastsmtp.net.listener import Listener
+from fastsmtp.net.proxied import Entrance
 from fastsmtp.net.tls import Tls, TlsTransport
 from fastsmtp.policy.recipients import Verdict
 from fastsmtp.report import Report
@@ -111,6 +112,7 @@ class Smtpd:
         self._late: set[Client] = set()
         self._retry: asyncio.TimerHandle | None = None
         self._listener: Listener | None = None
+        self._entrance: Entrance | None = None
         self._own_clock = clock is None
 
     async def open(self, sockets: Sequence[socket.socket]) -> None:
@@ -122,6 +124,12 @@ class Smtpd:
             assert self._tls is not None, "a listener of TLS without a certificate"
             make = self._tls.accept(self.guest)
         terms, report = self.crowd.terms, self.crowd.report
+        if terms.options.proxy_protocol:
+            self._entrance = Entrance(
+                *(terms.options.proxy_protocol, make, self.clock),
+                lambda address, why: report.not_from_a_proxy(address, why),
+            )
+            make = self._entrance
         self._listener = Listener(
             *(sockets, make), trouble=lambda why: report.accepting(terms.listener, why)
         )
@@ -178,6 +186,8 @@ class Smtpd:
         """Stop accepting and drop who is still there."""
         if self._listener is not None:
             self._listener.close()
+        if self._entrance is not None:
+            self._entrance.close()
         for guest in tuple(self.crowd.guests):
             guest.abort()
         if self._retry is not None:

@@ -10,6 +10,7 @@ from fastsmtp.options import (
     DURATION,
     KIB,
     MIB,
+    NETWORKS,
     SIZE,
     SWITCH,
     TEXT,
@@ -24,6 +25,11 @@ class SmtpOptions:
     """The `[smtp]` table. Sizes are octets, times are seconds."""
 
     listen: list[str] = option(["127.0.0.1:2525"], "addresses to listen on", ADDRESSES)
+    proxy_protocol: list[str] = option(
+        [],
+        "networks of proxies: a connection from there begins with a PROXY header",
+        NETWORKS,
+    )
     banner: str = option(
         "ESMTP fastsmtp", "text of the greeting after the host name", TEXT
     )

@@ -107,3 +107,20 @@ TARGETS = {
     "record": (RECORDS, RECORD_WORDS),
     "session": (SESSIONS, SESSION_WORDS),
 }
+
+SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
+PROXIES = [
+    b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 25\r\nEHLO x\r\n",
+    b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 0\r\n",
+    b"PROXY UNKNOWN ffff::1 junk\r\n",
+    SIGNATURE + b"\x21\x11\x00\x0c" + bytes(range(12)),
+    SIGNATURE + b"\x21\x21\x00\x2a" + bytes(36) + b"\x03\x00\x03abc",
+    SIGNATURE + b"\x20\x00\x00\x00",
+]
+PROXY_WORDS = [
+    *(b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b"\r\n", b" ", b"::", b"0", b"65536"),
+    *(SIGNATURE, b"\x21", b"\x20", b"\x11", b"\x31", b"\x12", b"\xff\xff", b"\x00\x0c"),
+    *(b"x" * 100, bytes(40), b"\xd9\xa3"),
+]
+PURE = {"proxy": (PROXIES, PROXY_WORDS)}
+"""Parsers that are not compiled: no sanitizer has anything to say about them."""

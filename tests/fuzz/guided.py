@@ -7,13 +7,13 @@ import sys
 
 import atheris
 
-from tests.fuzz.corpus import TARGETS
+from tests.fuzz.corpus import PURE, TARGETS
 from tests.fuzz.targets import FACES
 
 
 def main() -> None:
     name = sys.argv.pop(1) if len(sys.argv) > 1 else "body"
-    for data in TARGETS[name][0]:
+    for data in {**TARGETS, **PURE}[name][0]:
         FACES[name](data)
     atheris.Setup(sys.argv, FACES[name])
     atheris.Fuzz()

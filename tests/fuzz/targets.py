@@ -4,12 +4,15 @@ A target lets the error through that is allowed and asserts what must hold. Any 
 may call it; `python -m tests.fuzz.guided TARGET` is atheris.
 """
 
+import ipaddress
 import random
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from fastsmtp.errors import Damaged, FormatTooNew
+from fastsmtp.net.proxy import LONGEST, NotProxy
+from fastsmtp.net.proxy import parse as parse_proxy
 from fastsmtp.queue.message import decode_envelope
 from fastsmtp.store import record
 from fastsmtp.wire import address
@@ -68,6 +71,24 @@ def records(data: bytes) -> None:
         return
 
 
+def proxy(data: bytes) -> None:
+    """Whole or in pieces it is the same, and nothing is read past the end."""
+    try:
+        header = parse_proxy(data)
+    except NotProxy:
+        return
+    if header is None:
+        assert len(data) < LONGEST
+        return
+    assert header.size <= len(data)
+    assert parse_proxy(data[: header.size]) == header
+    for end in range(header.size):
+        assert parse_proxy(data[:end]) is None
+    if header.client is not None:
+        ipaddress.ip_address(header.client[0])
+        assert 0 <= header.client[1] < 65536
+
+
 Target = Callable[[bytes], None]
 FACES: dict[str, Target] = {
     "body": body,
@@ -75,6 +96,7 @@ FACES: dict[str, Target] = {
     "address": mailbox,
     "record": records,
     "session": session,
+    "proxy": proxy,
 }
 
 
