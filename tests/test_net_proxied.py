@@ -1,6 +1,7 @@
 """Connections behind a proxy: who is asked, what is passed on, who is dropped."""
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -150,7 +151,7 @@ def test_an_early_end_and_the_end_of_the_listener() -> None:
 def on_a_loop(work: Callable[[World, socket.socket], Awaitable[None]]) -> None:
     async def run() -> None:
         world = World()
-        world.entrance.networks = [*Entrance(["127.0.0.0/8"], *[None] * 3).networks]  # type: ignore[arg-type]
+        world.entrance.networks = [ipaddress.ip_network("127.0.0.0/8")]
         (sock,) = bind("127.0.0.1:0")
         listener = Listener([sock], world.entrance)
         await listener.open()
