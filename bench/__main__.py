@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import disk, machine, memory, peers, side_by_side
+from bench import disk, machine, memory, peers, side_by_side, tls
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: python -m bench -->", "<!-- end of figures -->"
@@ -39,6 +39,8 @@ def sections(options: argparse.Namespace) -> list[str]:
         figures = memory.measure(options.directory, mode, options.rounds, 1000)
         found.append(f"### Memory and many mailboxes: mode {mode}")
         found.append(memory.markdown(figures))
+        found.append(f"### TLS: mode {mode}")
+        found.append(tls.measure(options.directory, mode, options.rounds, tls.IDLE))
     return found
 
 

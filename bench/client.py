@@ -34,6 +34,7 @@ class Target:
 
     metrics    URL that says when nothing is left to do; None: replies are the end
     mailboxes  messages go to user0001@ … in turn (our own client only); 0: to `to`
+    starttls   talk TLS 1.3 (our own client only)
     """
 
     port: int
@@ -41,6 +42,7 @@ class Target:
     to: str = "user@example.test"
     metrics: str | None = None
     mailboxes: int = 0
+    starttls: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,5 +123,6 @@ def _command(
         to = ["-f", SENDER, "-t", target.to, f"127.0.0.1:{target.port}"]
         return [str(binary), *work.source_arguments(), *to], environment
     spread = ["--mailboxes", str(target.mailboxes)] if target.mailboxes else []
+    spread += ["--starttls"] if target.starttls else []
     to = ["--port", str(target.port), "--from", SENDER, "--to", target.to, *spread]
     return [str(program("load")), *work.load_arguments(), *to], None

@@ -316,14 +316,14 @@ cdef class Layer:
                 self.raw.close()
                 tls.clock.watch(self, tls.clock.now + tls.patience)
             return
-        self.flush()
         self.state = SECURED
         tls.clock.forget(self)
         behind = tls.incoming.read()
-        tls.told(self, RESUMED if self.ssl.session_reused else FULL, "")
         early, self.early = self.early, None
         if early is not None:
-            self.write(b"".join(early))
+            self.engine.write(b"".join(early))
+        self.flush()  # tickets and greeting in one
+        tls.told(self, RESUMED if self.ssl.session_reused else FULL, "")
         if self.state != SECURED:
             return
         if self.paused:
