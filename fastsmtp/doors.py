@@ -21,6 +21,8 @@ from fastsmtp.net.listener import CannotListen, bind
 WATCH: Final = "metrics"
 INHERITED: Final = "systemd"  # stands for the address of what was bound by others
 
+ONLY_IPV6: Final = (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
 Key = tuple[str, str]
 """Kind of listener (`smtp.counts.LISTENERS`, or WATCH) and address."""
 Sets = list[list[socket.socket]]
@@ -145,7 +147,7 @@ def sort_inherited(
 
     A name is a kind (FileDescriptorName=submission); what has another name belongs to
     the kind that is configured for the same port. Raises `OSError` when neither
-    says what a socket is for."""
+    says what a socket is for, or when clients of IPv4 could not be told apart on it."""
     kinds = {**config.listeners, WATCH: [config.metrics.listen]}
     ports = {
         address.rpartition(":")[2]: kind
@@ -154,6 +156,9 @@ def sort_inherited(
     }
     found: dict[str, list[socket.socket]] = {}
     for name, sock in given:
+        if sock.family == socket.AF_INET6 and not sock.getsockopt(*ONLY_IPV6):
+            text = f"{name!r} takes IPv4 by IPv6; set BindIPv6Only=ipv6-only"
+            raise OSError(errno.EINVAL, text, "socket activation")
         port = str(sock.getsockname()[1])
         kind = name if name in kinds else ports.get(port)
         if kind is None:

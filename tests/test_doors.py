@@ -121,3 +121,15 @@ def test_no_door_stays_open_when_one_cannot_be_opened(taken: str) -> None:
     with pytest.raises(CannotListen, match="another process listens there"):
         Doors(config([first, taken]), 2)
     create_server(("127.0.0.1", int(first.rpartition(":")[2]))).close()
+
+
+def test_a_socket_that_mixes_families_is_refused() -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    with (
+        socket.create_server(
+            ("::", 0), family=socket.AF_INET6, dualstack_ipv6=True
+        ) as sock,
+        pytest.raises(OSError, match="ipv6-only"),
+    ):
+        sort_inherited(config([]), [("smtp", sock)])
