@@ -1,5 +1,6 @@
 """Started as root: ports first, then nobody of importance, for good; and no secrets."""
 
+import contextlib
 import os
 import pwd
 import re
@@ -118,8 +119,9 @@ def test_nothing_of_the_configuration_stands_in_ps_or_in_the_log(
     served.command("user", "add", USER, "--password-stdin", given=SECRET + "\n")
     served.command("reload")
     for pid in tree(served.pid):
-        assert SECRET not in Path(f"/proc/{pid}/cmdline").read_text()
-        assert SECRET.encode() not in Path(f"/proc/{pid}/environ").read_bytes()
+        for name in ("cmdline", "environ"):
+            with contextlib.suppress(OSError):  # the old receiver ends meanwhile
+                assert SECRET.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
     served.stop()
     assert SECRET not in served.log.read_text()
 
