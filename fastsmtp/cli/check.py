@@ -1,4 +1,7 @@
-"""`fastsmtp check`: every mistake of a configuration at once. Offline."""
+"""`fastsmtp check`: every mistake of a configuration at once.
+
+Offline, unless `--online` asks whether the world finds this server, too.
+"""
 
 import argparse
 import json
@@ -7,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
-from fastsmtp.cli import MISUSED, OK
+from fastsmtp.cli import FAILED, MISUSED, OK
 from fastsmtp.cli.terminal import config_argument, json_argument
 from fastsmtp.config import Config
 
@@ -21,6 +24,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--defaults",
         action="store_true",
         help="instead, print a file with every setting and its default",
+    )
+
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="then ask DNS and network: MX, PTR, port 25, certificates, clock, disk",
     )
 
 
@@ -44,7 +53,20 @@ def run(args: argparse.Namespace) -> int:
     errors = sum(problem.severity == "error" for problem in problems)
     if not args.json:
         print(f"{path}: {_summary(errors, len(problems) - errors)}")
-    return OK if found is not None else MISUSED
+    if found is None:
+        return MISUSED
+    return _online(found, args.json) if args.online else OK
+
+
+def _online(config: Config, as_json: bool) -> int:
+    from fastsmtp.cli.online import examine
+
+    worst = OK
+    for result in examine(config):
+        print(json.dumps(result._asdict()) if as_json else result, flush=True)
+        if result.level == "error":
+            worst = FAILED
+    return worst
 
 
 def _known(config: Config) -> Callable[[str], bool] | None:
