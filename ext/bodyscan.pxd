@@ -4,6 +4,9 @@
     body_begin(&scan)
     taken = body_feed(&scan, data, n, out, &made)     # again until scan.state == ENDED
 
+What comes with BDAT has no dots and no end of its own: `scan.plain = True` behind
+`body_begin`, and `body_finish(&scan, out, &made)` when there is no more (RFC 3030).
+
 Header-only; see `fastsmtp/wire/scan.pyi` for the Python face and
 `tests/model/framing.py` for the slow twin that this must agree with.
 
@@ -209,6 +212,7 @@ cdef struct BodyScan:
     int64_t return_paths  # fields left out
     int64_t left_out  # their octets
     # private
+    int plain  # no transparency: a dot is an octet like others
     int64_t line_begin  # offset of the current line
     int kind  # of the current line
     int in_header
@@ -263,6 +267,29 @@ cdef inline size_t body_feed(
     if out is NULL:
         made[0] = 0
     return i
+
+
+cdef inline void body_finish(
+    BodyScan *s, unsigned char *out, size_t *made
+) noexcept nogil:
+    """A message without an end of its own is whole (`plain`).
+
+    out   room for BODY_ROOM octets, or NULL as for `body_feed`
+    made  set to the octets put out
+    """
+    cdef int64_t rest = s.size - s.line_begin
+    made[0] = 0
+    if s.state == AFTER_CR:
+        _note(s, &s.bare_cr, s.size - 1)
+    if s.kind == NAMED:
+        _put(out, made, s.name, s.held)
+        s.kind = PLAIN
+    if rest > s.longest:
+        s.longest = rest
+        s.longest_line = s.lines + 1
+    s.state = ENDED
+    if out is NULL:
+        made[0] = 0
 
 
 cdef inline bint _needs_step(unsigned char first, bint header) noexcept nogil:
@@ -394,6 +421,8 @@ cdef inline void _step(
 ) noexcept nogil:
     """Take one octet, by the table."""
     cdef int octet = 0 if c == c"\r" else 1 if c == c"\n" else 2 if c == c"." else 3
+    if octet == 2 and s.plain:
+        octet = 3
     cdef int cell = body_cells[s.state][octet]
     s.state = cell & 7
     if cell & DO_CR:

@@ -175,6 +175,7 @@ cdef enum Verb:
     VERB_QUIT
     VERB_STARTTLS
     VERB_AUTH
+    VERB_XCLIENT
     VERBS
 
 cdef enum:  # octets, RFC 5321 4.5.3.1 and RFC 1035 2.3.4
@@ -288,6 +289,8 @@ cdef inline Verb parse_verb(
     rest[0] = at
     if n == 8 and span_is(Span(line, 8), b"STARTTLS", 8):
         return VERB_STARTTLS
+    if n == 7 and span_is(Span(line, 7), b"XCLIENT", 7):
+        return VERB_XCLIENT
     if n != 4:
         return VERB_UNKNOWN
     memcpy(&word, line, 4)

@@ -20,6 +20,7 @@ Reason = Literal[
     "overload",
     "store_error",
     "policy_hook",
+    "auth",
 ]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from fastsmtp.cells import fresh
 from fastsmtp.errors import Refused, StoreUnavailable
 from fastsmtp.smtp import counts
-from fastsmtp.smtp.door import Answer, Stream
+from fastsmtp.smtp.door import Answer, Challenge, Stream
+from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Body, Service, Session
 
@@ -72,6 +73,21 @@ class FakeDoor:
     def hello(self, session: Session) -> Answer:
         return self._answer("hello", session.helo)
 
+    def auth(
+        self, session: Session, mechanism: str, response: bytes | None
+    ) -> Challenge:
+        """None, as the test says it, logs "alice" in."""
+        answer = self._answer("auth", mechanism, response)
+        if answer is None:
+            session.login = "alice"
+        return answer
+
+    def auth_cancelled(self, session: Session) -> None:
+        self.heard.append(("auth_cancelled",))
+
+    def xclient(self, session: Session, attributes: dict[str, str]) -> Answer:
+        return self._answer("xclient", attributes)
+
     def mail(self, session: Session) -> Answer:
         self.number += 1
         session.queue_id = f"Q{self.number}"
@@ -106,7 +122,12 @@ class FakeDoor:
 class Dialogue:
     """One session with a fake door: text in, text out."""
 
-    def __init__(self, door: FakeDoor | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        door: FakeDoor | None = None,
+        offers: Offers | None = None,
+        **options: Any,
+    ) -> None:
         self.door = door or FakeDoor()
         self.clock = FakeClock()
         self.cells = fresh(counts.CELLS)
@@ -118,6 +139,7 @@ class Dialogue:
             self.cells,
             self.clock,
             self.troubles.append,
+            offers,
         )
         self.session = Session(self.service, "peer")
 

@@ -8,15 +8,14 @@ import pytest
 from fakes import Dialogue
 
 from fastsmtp.smtp import counts
+from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.states import GREETED
 
 HELLO = "EHLO client.test"
 
 
 def offering(**options: Any) -> Dialogue:
-    d = Dialogue(**options)
-    d.service.offer("STARTTLS", "STARTTLS")
-    return d
+    return Dialogue(offers=Offers(starttls=True), **options)
 
 
 def test_it_is_offered_in_clear_only_and_where_it_is_on() -> None:

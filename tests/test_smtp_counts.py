@@ -29,4 +29,4 @@ def test_a_duration_is_observed_in_its_own_histogram() -> None:
 def test_places_are_in_the_order_of_the_labels() -> None:
     place = counts.REJECTS.place
     assert place("connect", "unknown_recipient", "4") == counts.REJECTS.first
-    assert place("eod", "policy_hook", "5") == counts.REJECTS.end - 1
+    assert place("eod", "auth", "5") == counts.REJECTS.end - 1

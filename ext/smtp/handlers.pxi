@@ -23,9 +23,12 @@ cdef int do_hello(Session s, Line *line) except -1:
 
 cdef int do_hello_yes(Session s) except -1:
     s.extended = rows[s.verb].last
+    cdef int standing
     if not s.extended:
         return s._say(s.service.helo, 250)
-    return s._say(s.service.ehlo_secured if s.secured else s.service.ehlo, 250)
+    standing = (1 if s.secured else 0) | s.private << 1  # bits as in offers.Standing
+    standing |= (4 if s.login else 0) | s.trusted << 3
+    return s._say(s.service.ehlo(standing), 250)
 
 
 cdef int do_mail(Session s, Line *line) except -1:
@@ -35,10 +38,10 @@ cdef int do_mail(Session s, Line *line) except -1:
         fault = FAULT_NO_DOMAIN
     if fault != FAULT_NONE:
         return s._refuse(bad_path(fault, "5.1.7"))
-    if path.non_ascii:
-        return s._refuse(replies.NOT_ASCII)
     if mail_parameters(s, path.rest, line.end):
         return 0
+    if path.non_ascii and not s.smtputf8:
+        return s._refuse(replies.NOT_ASCII)
     if s.declared_size > s.service.max_size:
         return s._refuse(replies.TOO_BIG)
     s.reverse_path = text(path.mailbox)
@@ -51,43 +54,17 @@ cdef int do_mail_yes(Session s) except -1:
     return s._say(SENDER_OK, 250)
 
 
-cdef bint mail_parameters(Session s, Octets rest, Octets end) except -1:
-    """SIZE (RFC 1870) and BODY (RFC 6152); whether one of them was refused."""
-    cdef Parameter parameter
-    cdef Fault fault = FAULT_NONE
-    cdef uint64_t size
-    s.declared_size = 0
-    s.eight_bit = False
-    while next_parameter(&rest, end, &parameter, &fault):
-        if span_is(parameter.keyword, b"SIZE", 4):
-            if not parse_count(parameter.value, &size):
-                return refused(s, replies.BAD_PARAMETER)
-            s.declared_size = <long long> min(size, <uint64_t> 1 << 62)
-        elif span_is(parameter.keyword, b"BODY", 4) and not s.service.refuse_eight_bit:
-            s.eight_bit = span_is(parameter.value, b"8BITMIME", 8)
-            if not s.eight_bit and not span_is(parameter.value, b"7BIT", 4):
-                return refused(s, replies.BAD_PARAMETER)
-        else:
-            return refused(s, replies.PARAMETER)
-    if fault != FAULT_NONE:
-        return refused(s, bad_path(fault, ""))
-    return False
-
-
 cdef int do_rcpt(Session s, Line *line) except -1:
     cdef Path path
-    cdef Parameter parameter
     cdef Fault fault = parse_path(line.at, line.end, b"TO", 2, &path)
     if fault != FAULT_NONE:
         return s._refuse(bad_path(fault, "5.1.3"))
     if not path.mailbox.n:
         return s._refuse(replies.BAD_RECIPIENT)
-    if path.non_ascii:
+    if path.non_ascii and not s.smtputf8:
         return s._refuse(replies.NOT_ASCII)
-    if next_parameter(&path.rest, line.end, &parameter, &fault):
-        return s._refuse(replies.PARAMETER)
-    if fault != FAULT_NONE:
-        return s._refuse(bad_path(fault, ""))
+    if path.rest < line.end and rcpt_parameters(s, path.rest, line.end):
+        return 0
     if PyList_GET_SIZE(s.recipients) >= s.service.max_recipients:
         return s._refuse(replies.RECIPIENTS)
     s.address = text(path.mailbox)
@@ -97,6 +74,8 @@ cdef int do_rcpt(Session s, Line *line) except -1:
 cdef int do_rcpt_yes(Session s) except -1:
     s.recipients.append(s.address)
     s.address = None
+    if s.notice is not None or s.notices is not None:
+        keep_notice(s)
     return s._say(RECIPIENT_OK, 250)
 
 
@@ -127,25 +106,22 @@ cdef int do_vrfy(Session s, Line *line) except -1:
     """The same for every name: nobody learns who has an account (RFC 5321 7.3)."""
     if not s.service.vrfy:
         return s._refuse(replies.OFF)
+    if ascii_text(line.at, line.end):
+        return s._say(replies.CANNOT_VERIFY, 252)
+    if not is_utf8(Span(line.at, line.end - line.at)):
+        return s._refuse(replies.NOT_UTF8)
+    if not s.service.smtputf8 or not asks_utf8(line):
+        return s._refuse(replies.NOT_ASCII)
     return s._say(replies.CANNOT_VERIFY, 252)
 
 
 cdef int do_help(Session s, Line *line) except -1:
-    return s._say(replies.HELP, 214)
+    return s._say(s.service.help, 214)
 
 
 cdef int do_quit(Session s, Line *line) except -1:
     s._say(replies.BYE, 221)
     return s._close("quit")
-
-
-cdef int do_starttls(Session s, Line *line) except -1:
-    """The driver writes the reply and hands the connection to TLS (RFC 3207)."""
-    if s.secured:
-        return s._refuse(replies.SECURED)
-    s._say(replies.UPGRADE, 220)
-    s.upgrade = True
-    return 0
 
 
 cdef int do_off(Session s, Line *line) except -1:
@@ -154,6 +130,19 @@ cdef int do_off(Session s, Line *line) except -1:
 
 cdef str text(Span span):
     return PyUnicode_DecodeUTF8(<const char *> span.at, span.n, NULL)
+
+
+cdef bint ascii_text(Octets at, Octets end) noexcept:
+    cdef unsigned char seen = 0
+    while at < end:
+        seen |= at[0]
+        at += 1
+    return not seen & 0x80
+
+
+cdef bint asks_utf8(Line *line) noexcept:
+    """Whether VRFY ends with SMTPUTF8 (RFC 6531 3.7.4.2)."""
+    return line.end - line.at > 9 and span_is(Span(line.end - 9, 9), b" SMTPUTF8", 9)
 
 
 cdef Fault ascii_fault(Span span) noexcept:
@@ -192,6 +181,15 @@ cdef int row_functions(Row *row, str name) except -1:
     elif name == "data":
         row.handler = do_data
         row.yes = do_data_yes
+    elif name == "bdat":
+        row.handler = do_bdat
+        row.yes = do_bdat_yes
+    elif name == "auth":
+        row.handler = do_auth
+        row.yes = do_auth_yes
+    elif name == "xclient":
+        row.handler = do_xclient
+        row.yes = do_xclient_yes
     else:
         row.handler = plain_handler(name)
     return 0
@@ -217,10 +215,12 @@ cdef Handler plain_handler(str name) except NULL:
 
 cdef int read_tables() except -1:
     """Once, at import: the rows as C, and which row a parsed verb has."""
-    global always
     cdef int n
     cdef Row *row
-    cdef dict stages = {"HELO": 1, "EHLO": 1, "MAIL": 2, "RCPT": 3, "DATA": 4}
+    cdef dict stages = {
+        **{"HELO": HELO, "EHLO": HELO, "LHLO": HELO},
+        **{"MAIL": 2, "RCPT": 3, "DATA": 4, "BDAT": 4},
+    }
     for n, entry in enumerate(ROWS):
         row = &rows[n]
         row.states = sum(1 << state for state in entry.states)
@@ -230,12 +230,11 @@ cdef int read_tables() except -1:
         row.idle = entry.idle
         row.stage = stages.get(entry.verb, -1)
         row_functions(row, entry.handler)
-        if entry.verb not in OFFERED:
-            always |= 1u << n
     for n in range(<int> VERBS):
         row_of[n] = OTHER
     for verb, name in (
-        (VERB_HELO, "HELO"), (VERB_EHLO, "EHLO"), (VERB_MAIL, "MAIL"),
+        (VERB_HELO, "HELO"), (VERB_EHLO, "EHLO"), (VERB_LHLO, "LHLO"),
+        (VERB_XCLIENT, "XCLIENT"), (VERB_MAIL, "MAIL"),
         (VERB_RCPT, "RCPT"), (VERB_DATA, "DATA"), (VERB_BDAT, "BDAT"),
         (VERB_RSET, "RSET"), (VERB_NOOP, "NOOP"), (VERB_VRFY, "VRFY"),
         (VERB_EXPN, "EXPN"), (VERB_HELP, "HELP"), (VERB_QUIT, "QUIT"),

@@ -4,6 +4,17 @@
 
 cdef size_t collect(Session s, Octets data, size_t n) except? 0:
     """Take a piece of the body; to its end, if the end is in it."""
+    cdef size_t took
+    if s.chunked:
+        return collect_chunk(s, data, n)
+    took = put_away(s, data, n)
+    if s.body.scan.state == ENDED:
+        complete(s)
+    return took
+
+
+cdef size_t put_away(Session s, Octets data, size_t n) except? 0:
+    """Scan some octets, and keep them unless the message is refused already."""
     cdef Body body = s.body
     cdef size_t made, took
     if s.refused is None:
@@ -15,8 +26,6 @@ cdef size_t collect(Session s, Octets data, size_t n) except? 0:
         body.used += made
         if body.scan.size > s.service.max_size:
             give_up(s, replies.TOO_BIG)
-    if body.scan.state == ENDED:
-        complete(s)
     return took
 
 
@@ -84,7 +93,7 @@ cdef int give_up(Session s, refused) except -1:
 
 
 cdef int complete(Session s) except -1:
-    """CRLF.CRLF was found: judge what it holds, then ask the door to take it."""
+    """The message is whole: judge what it holds, then ask the door to take it."""
     cdef object refused = s.refused
     s.verb = EOD
     s._time(&receives, receives.first, s.data_at)
@@ -131,3 +140,38 @@ cdef object verdict(Session s):
         line = f"Line longer than {service.max_line} octets"
         return replies.content("5.6.0", line, scan.longest_line)
     return None
+
+
+cdef object overall(answer):
+    """What became of a message: None if anybody has it."""
+    if type(answer) is list:
+        return None if None in answer else answer[0]
+    return answer
+
+
+cdef int settle_each(Session s, answer) except -1:
+    """LMTP: one reply for each recipient that was taken, in their order (RFC 2033 4.2).
+
+    `answer` is for all of them, or a list with one for each."""
+    cdef list answers
+    cdef object no = overall(answer)
+    cdef bytes taken
+    if type(answer) is list:
+        s.stream = None  # the store's, as some may have it
+        answers = answer
+        if len(answers) != len(s.recipients):
+            s.service.trouble(Misused("not one answer for each recipient"))
+            no = replies.TROUBLE
+            answers = [no] * len(s.recipients)
+    else:
+        answers = [answer] * len(s.recipients)
+    taken = b"250 2.0.0 Ok: queued as %b\r\n" % s.queue_id.encode()
+    for each in answers:
+        if each is None:
+            s._say(taken, 250)
+        else:
+            s._deny(each)
+    if no is None:
+        return s._taken()
+    s._left(no)
+    return s._blame(no.code)

@@ -15,7 +15,9 @@ Laws
   malloc'd and counted in `Service.kept`; all are freed when the session closes.
 - The moves are those of `fastsmtp.smtp.states`; rows of `fastsmtp.smtp.commands` choose
   the handler through a table of functions, and there is no other switch on the verb.
-- Refusing a message waits for its true end, so that the dialogue keeps step.
+- Refusing a message waits for its true end, so that the dialogue keeps step; so does
+  refusing a chunk (BDAT), whose octets are never taken for commands.
+- While AUTH goes on, lines are answers to its challenges and nothing else.
 
 Each handler below either says its reply or asks the door; `*_yes` is what a yes does,
 at once or later. A no is the same for all: `_refuse`.
@@ -35,13 +37,24 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcpy
 
-from bodyscan cimport BODY_ROOM, ENDED, BodyScan, body_begin, body_feed
+from bodyscan cimport (
+    BODY_ROOM,
+    ENDED,
+    BodyScan,
+    body_begin,
+    body_feed,
+    body_finish,
+)
+
+from binascii import Error as NotBase64
+from binascii import a2b_base64, b2a_base64
 
 from fastsmtp.errors import Misused, Refused, StoreUnavailable
-from fastsmtp.smtp import counts, replies
+from fastsmtp.smtp import counts, parameters, replies, xclient
 from fastsmtp.smtp.commands import OFFERED, ROWS, misplaced
 from fastsmtp.smtp.commands import VERBS as ROW_VERBS
 from fastsmtp.smtp.door import PENDING
+from fastsmtp.smtp.offers import STANDINGS, Offers, keywords
 from fastsmtp.smtp.states import State
 
 include "tables.pxi"
@@ -55,6 +68,8 @@ cdef class Session:
     For the door: `peer` is whatever the driver gave, until the connection is lost;
     `opened` is when MAIL came, `size` what the message measures. `id`, `queue_id`,
     `arrived`, `head` and `skip` are the door's and are cleared with the transaction.
+    `login` is set by the door when AUTH succeeds; the driver says before the greeting
+    who is `trusted` (XCLIENT) and whose way here is `private` (AUTH without TLS).
     """
 
     # who
@@ -64,11 +79,19 @@ cdef class Session:
     cdef readonly bint extended
     cdef readonly object secured  # version of TLS, "" in clear
     cdef readonly bint upgrade  # STARTTLS was answered: TLS begins, nothing is heard
+    cdef public str login  # "" until AUTH succeeded
+    cdef public bint trusted, private
+    cdef readonly str mechanism  # of AUTH, from the command on
+    cdef bint exchanging  # AUTH: lines are answers to challenges
     # the transaction
     cdef readonly object reverse_path
     cdef readonly list recipients
     cdef readonly long long declared_size
     cdef readonly bint eight_bit
+    cdef readonly bint extras  # parameters were given that an envelope keeps
+    cdef readonly bint smtputf8, requiretls
+    cdef readonly str ret, envid, submitter
+    cdef list notices  # of recipients, as `options`; None while nobody asked for any
     cdef readonly object stream
     cdef public object queue_id, head
     cdef public unsigned long long id
@@ -77,6 +100,11 @@ cdef class Session:
     cdef Body body
     cdef object refused  # why the message will be refused at its end
     cdef object address  # of the RCPT that is asked about
+    cdef tuple notice  # what it says of NOTIFY and ORCPT, or None
+    cdef tuple about  # what else a question is called with
+    cdef bint chunked  # the message comes with BDAT
+    cdef bint last_chunk
+    cdef uint64_t chunk  # octets of it that are still to come
     cdef readonly long long size  # of the message the door was asked to take
     cdef double data_at
     cdef readonly double opened
@@ -91,8 +119,9 @@ cdef class Session:
     cdef double began
     # input
     cdef unsigned char *line
-    cdef size_t line_length
+    cdef size_t line_length, line_room
     cdef bint skipping, skipping_said, skipped_cr
+    cdef object chunk_no  # why a chunk is skipped; None: a line is skipped
     cdef unsigned char *held
     cdef size_t held_length, held_at
     # output
@@ -103,7 +132,8 @@ cdef class Session:
         self.service = service
         self.peer = peer
         self.helo = self.reverse_path = self.queue_id = self.parting = ""
-        self.secured = ""
+        self.secured = self.login = self.mechanism = ""
+        self.ret = self.envid = self.submitter = ""
 
     def __dealloc__(self):
         free(self.line)
@@ -131,6 +161,25 @@ cdef class Session:
     def in_transaction(self):
         return MAIL <= self.state <= COMMIT
 
+    @property
+    def body_type(self):
+        """What BODY= said, or what it is without (RFC 6152)."""
+        return "8BITMIME" if self.eight_bit else "7BIT"
+
+    @property
+    def options(self):
+        """NOTIFY and ORCPT of each recipient, "" where it has none (RFC 3461)."""
+        return self.notices or [NO_NOTICE] * len(self.recipients or ())
+
+    @property
+    def protocol(self):
+        """The word behind "with" in Received (RFC 3848, RFC 6531 3.7.3)."""
+        cdef int kind = 8 if self.extended or self.secured or self.login else 0
+        if self.service.lmtp:
+            kind = 16
+        kind += 4 if self.smtputf8 else 0
+        return PROTOCOLS[kind + (2 if self.secured else 0) + (1 if self.login else 0)]
+
     def receive(self, data, Py_ssize_t n):
         """Take the first n octets of a buffer; returns what to write, or None."""
         cdef Py_buffer view
@@ -155,7 +204,8 @@ cdef class Session:
         return self._said()
 
     def answer(self, answer):
-        """The door's answer to what it had said PENDING to: None or a `Refused`.
+        """The door's answer to what it had said PENDING to: None or a `Refused`; octets
+        of a challenge for AUTH; for the message of LMTP also a list of answers.
 
         Goes on with held input and returns what to write, or None. After the session
         has closed this only counts: the message was stored or it was not.
@@ -169,7 +219,7 @@ cdef class Session:
         self.pending = False
         if self.state == CLOSED:
             if self.verb == EOD:
-                self._count_message(answer)
+                self._count_message(overall(answer))
             self.peer = None
             return None
         self._settle(answer)
@@ -183,7 +233,7 @@ cdef class Session:
         self._abandon()
         self._forget_input()
         self.state = GREETED
-        self.helo = ""
+        self.helo = self.login = ""
         self.extended = self.upgrade = self.early = False
         self.secured = version
 
@@ -228,11 +278,11 @@ cdef class Session:
             elif self.state == CLOSED:
                 return n
             elif self.skipping:
-                used += self._skip(data + used, n - used)
+                used += skip(self, data + used, n - used)
             elif self.line is not NULL:
-                used += self._more_line(data + used, n - used)
+                used += more_line(self, data + used, n - used)
             else:
-                used += self._whole_line(data + used, n - used)
+                used += whole_line(self, data + used, n - used)
         return used
 
     cdef int _hold(self, Octets data, size_t n) except -1:
@@ -267,72 +317,6 @@ cdef class Session:
         self.held = NULL
         self.held_length = self.held_at = 0
 
-    cdef size_t _whole_line(self, Octets data, size_t n) except? 0:
-        """The line begins at `data`; most often it also ends in this read."""
-        cdef size_t length
-        cdef size_t limit = self.service.max_command_line
-        cdef LineEnd end = find_line(data, n, limit, &length)
-        if end == LINE_WHOLE:
-            self._command(data, length)
-            return length
-        if end == LINE_MORE:
-            self.line = <unsigned char *> malloc(limit)
-            if self.line is NULL:
-                raise MemoryError
-            memcpy(self.line, data, n)
-            self.line_length = n
-            return n
-        return self._bad_line(data, limit if end == LINE_LONG else length, end)
-
-    cdef size_t _more_line(self, Octets data, size_t n) except? 0:
-        """The line began in an earlier read."""
-        cdef size_t limit = self.service.max_command_line
-        cdef size_t length
-        cdef size_t room = limit - self.line_length
-        cdef size_t more = n if n < room else room
-        cdef Octets lf = <Octets> memchr(data, c"\n", more)
-        cdef unsigned char *line = self.line
-        cdef LineEnd end
-        if lf is not NULL:
-            more = lf - data + 1
-        memcpy(line + self.line_length, data, more)
-        self.line_length += more
-        end = find_line(line, self.line_length, limit, &length)
-        if end == LINE_MORE:
-            return more
-        self.line = NULL
-        try:
-            if end == LINE_WHOLE:
-                self._command(line, length)
-            else:
-                self._bad_line(line, self.line_length, end)
-        finally:
-            free(line)
-        return more
-
-    cdef size_t _bad_line(self, Octets line, size_t n, LineEnd end) except? 0:
-        """A bare LF is told at once, so that nobody waits for an answer in vain; a
-        long line at its end. Both are skipped to their CRLF, which keeps step."""
-        self.skipping = True
-        self.skipping_said = end != LINE_LONG
-        self.skipped_cr = line[n - 1] == c"\r"
-        if self.skipping_said:
-            self._begin(OTHER)
-            self._refuse(replies.BARE)
-        return n
-
-    cdef size_t _skip(self, Octets data, size_t n) except? 0:
-        cdef size_t length = 1
-        if not (self.skipped_cr and data[0] == c"\n"):
-            if not skip_line(data, n, &length):
-                self.skipped_cr = data[n - 1] == c"\r"
-                return n
-        self.skipping = False
-        if not self.skipping_said:
-            self._begin(OTHER)
-            self._refuse(replies.TOO_LONG)
-        return length
-
     # -- the commands
 
     cdef void _begin(self, int verb) noexcept:
@@ -344,9 +328,13 @@ cdef class Session:
         cdef Line line
         cdef int verb
         cdef Row *row
+        if self.exchanging:
+            return respond(self, data, data + length - 2)
         line.end = line_text_end(data, length)
         verb = row_of[<int> parse_verb(data, line.end, &line.at)]
         self._begin(verb)
+        if verb == BDAT and self.service.offered >> BDAT & 1:
+            return do_bdat(self, &line)
         if has_control(data, line.end):
             return self._refuse(replies.BARE)
         if self.early:
@@ -357,9 +345,12 @@ cdef class Session:
         if self._exhausted(row.idle):
             return 0
         if not self.service.offered >> verb & 1:
-            return self._refuse(replies.OFF)
+            return self._refuse(replies.UNKNOWN if row.stage == HELO else replies.OFF)
         if not row.states >> self.state & 1:
-            return self._refuse(misplaced(ROWS[verb], self.state))
+            no = misplaced(ROWS[verb], self.state, self.service.lmtp)
+            return self._refuse(no)
+        if self.service.known >> verb & 1 and not self.login:
+            return self._refuse(login_first(self))
         if line.at == line.end and row.argument == NEEDS_ARGUMENT:
             return self._refuse(replies.ARGUMENT)
         if line.at < line.end and row.argument == NO_ARGUMENT:
@@ -385,6 +376,8 @@ cdef class Session:
                 answer = question(self, self.body)
             elif self.address is not None:
                 answer = question(self, self.address)
+            elif self.about is not None:
+                answer = question(self, *self.about)
             else:
                 answer = question(self)
         except StoreUnavailable:
@@ -407,9 +400,15 @@ cdef class Session:
         cdef Row *row
         if self.verb == EOD:
             self.state = READY
+            if self.service.lmtp:
+                return settle_each(self, answer)
             return self._accepted() if answer is None else self._rejected(answer)
         if answer is not None:
-            self.address = None
+            self.address = self.notice = self.about = None
+            if self.verb == AUTH:
+                return not_yet(self, answer)
+            if self.verb == BDAT:
+                return refuse_chunk(self, answer)
             return self._refuse(answer)
         row = &rows[self.verb]
         row.yes(self)
@@ -418,10 +417,15 @@ cdef class Session:
 
     cdef int _refuse(self, refused) except -1:
         """Say no. Nothing moves, but the one who errs too often is sent away."""
-        cdef int code = refused.code
         self._deny(refused)
+        if self.exchanging:
+            cancel(self)
         if self.verb >= 0 and rows[self.verb].last:
             self.early = True
+        return self._blame(refused.code)
+
+    cdef int _blame(self, int code) except -1:
+        """A 421 ends the session, and so do too many errors."""
         if code == 421:
             self._close("shutdown")
         elif code >= 500:
@@ -450,7 +454,9 @@ cdef class Session:
             return STAGE_EOD
         if self.verb >= 0 and rows[self.verb].stage >= 0:
             return rows[self.verb].stage
-        return 1 + (self.state if self.state < BODY else BODY)
+        if self.state >= BODY:
+            return STAGE_EOD
+        return 1 + (self.state if self.state < CHUNKS else RCPT)
 
     # -- the output
 
@@ -493,6 +499,9 @@ cdef class Session:
     cdef int _accepted(self) except -1:
         """Durable: this reply passes responsibility to us (RFC 5321 4.2.5)."""
         self._say(b"250 2.0.0 Ok: queued as %b\r\n" % self.queue_id.encode(), 250)
+        return self._taken()
+
+    cdef int _taken(self) except -1:
         self._count_message(None)
         cdef long long[::1] cells = self.service.cells
         self._time(&accepts, accepts.first, self.opened)
@@ -506,10 +515,13 @@ cdef class Session:
     cdef int _rejected(self, refused) except -1:
         """The message was refused, by its content or by the door."""
         self._refuse(refused)
+        return self._left(refused)
+
+    cdef int _left(self, refused) except -1:
+        """Nothing of the message is kept."""
         self._count_message(refused)
         self._abort_stream()
-        self._clear()
-        return 0
+        return self._clear()
 
     cdef int _count_message(self, refused) except -1:
         cdef object result = "accepted"
@@ -541,7 +553,9 @@ cdef class Session:
         self.recipients = self.head = self.refused = self.address = None
         self.reverse_path = self.queue_id = ""
         self.id = self.declared_size = self.arrived = self.skip = 0
-        self.eight_bit = False
+        self.eight_bit = self.chunked = False
+        if self.extras:
+            forget_extras(self)
         return 0
 
     cdef int _abandon(self) except -1:
@@ -558,6 +572,7 @@ cdef class Session:
 
     cdef int _close(self, str parting) except -1:
         self._abandon()
+        cancel(self)
         self.state = CLOSED
         self.parting = parting
         self._forget_input()
@@ -565,10 +580,15 @@ cdef class Session:
 
     cdef void _forget_input(self) noexcept:
         self.skipping = False
+        self.chunk_no = None
         free(self.line)
         self.line = NULL
         self._drop_held()
 
 
+include "lines.pxi"
 include "message.pxi"
+include "chunks.pxi"
+include "login.pxi"
+include "parameters.pxi"
 include "handlers.pxi"

@@ -12,20 +12,38 @@ cdef class Service:
 
     cdef object door, clock, trouble
     cdef long long[::1] cells
-    cdef bytes greeting, helo, ehlo, ehlo_secured
-    cdef unsigned offered  # rows, a bit each
+    cdef bytes greeting, helo, help
+    cdef list ehlos  # the answer to EHLO by the number of a standing; None: not yet
+    cdef object options, offers
+    cdef str hostname
+    cdef unsigned offered, known  # rows, a bit each: taken at all; only after AUTH
     cdef readonly long long kept
     cdef long long budget, max_size
     cdef size_t memory, max_command_line
     cdef Py_ssize_t max_recipients
     cdef long long max_received, max_line, max_errors, max_commands, max_idle
     cdef bint refuse_eight_bit, eight_bit_declared, vrfy
+    cdef bint lmtp, smtputf8, dsn, requiretls, auth, starttls
 
-    def __init__(self, options, str hostname, door, cells, clock, trouble):
+    def __init__(
+        self, options, str hostname, door, cells, clock, trouble, offers=None
+    ):
+        """offers  `smtp.offers.Offers`; None: no extension that needs one"""
         self.door = door
         self.clock = clock
         self.trouble = trouble
         self.cells = cells
+        self.options = options
+        self.hostname = hostname
+        self._limit(options)
+        self._offer(Offers() if offers is None else offers)
+        banner = options.banner
+        if self.lmtp and banner.startswith("ESMTP"):
+            banner = banner[1:].replace("SMTP", "LMTP", 1)
+        self.greeting = replies.line(220, "", f"{hostname} {banner}")
+        self.helo = replies.line(250, "", hostname)
+
+    cdef int _limit(self, options) except -1:
         self.budget = options.memory_for_bodies
         self.max_size = options.max_message_size
         self.memory = options.memory_per_message
@@ -39,40 +57,40 @@ cdef class Service:
         self.refuse_eight_bit = options.eight_bit == "reject"
         self.eight_bit_declared = options.eight_bit == "declared"
         self.vrfy = options.vrfy
-        self.greeting = replies.line(220, "", f"{hostname} {options.banner}")
-        self.helo = replies.line(250, "", hostname)
-        self.ehlo = replies.lines(250, extensions(options, hostname))
-        self.ehlo_secured = self.ehlo
-        self.offered = always
+        return 0
 
-    def offer(self, str verb, str keyword):
-        """Turn a command on, and its keyword in the answer to EHLO.
+    cdef int _offer(self, offers) except -1:
+        cdef set verbs = {row.verb for row in ROWS if row.verb not in OFFERED}
+        verbs |= offers.verbs
+        self.offers = offers
+        self.ehlos = [None] * len(STANDINGS)
+        self.lmtp = offers.lmtp
+        self.smtputf8 = offers.smtputf8 and not self.refuse_eight_bit
+        self.dsn = offers.dsn
+        self.requiretls = offers.requiretls
+        self.auth = bool(offers.mechanisms)
+        self.starttls = offers.starttls
+        for n, row in enumerate(ROWS):
+            if row.verb in verbs:
+                self.offered |= 1u << n
+            if row.known and offers.auth_required:
+                self.known |= 1u << n
+        heard = [row.verb for row in ROWS if row.verb in verbs and row.handler != "off"]
+        self.help = replies.line(214, "2.0.0", "Commands: " + " ".join(heard))
+        return 0
 
-        STARTTLS is no longer offered once TLS is on (RFC 3207 4.2)."""
-        cdef int row = ROW_VERBS.index(verb)
-        self.offered |= 1u << row
-        self.ehlo = with_keyword(self.ehlo, keyword)
-        if verb != "STARTTLS":
-            self.ehlo_secured = with_keyword(self.ehlo_secured, keyword)
+    cdef bytes ehlo(self, int standing):
+        """The answer to EHLO in a standing; made when it is first asked for."""
+        cdef bytes made = self.ehlos[standing]
+        if made is None:
+            shown = keywords(self.offers, self.options, STANDINGS[standing])
+            made = self.ehlos[standing] = replies.lines(250, (self.hostname, *shown))
+        return made
 
     @property
     def crowded(self):
         """Whether sessions that collect bodies should not be read for now."""
         return self.kept > 2 * self.budget
-
-
-def extensions(options, str hostname):
-    """The lines of the answer to EHLO: exactly what is on (RFC 5321 4.1.1.1)."""
-    offered = ["PIPELINING", f"SIZE {options.max_message_size}"]
-    if options.eight_bit != "reject":
-        offered.append("8BITMIME")
-    return (hostname, *offered, "ENHANCEDSTATUSCODES")
-
-
-cdef bytes with_keyword(bytes ehlo, str keyword):
-    """One line more, in front of the last."""
-    at = ehlo.rindex(b"250 ")
-    return ehlo[:at] + f"250-{keyword}\r\n".encode() + ehlo[at:]
 
 
 @cython.final

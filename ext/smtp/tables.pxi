@@ -16,6 +16,7 @@ from commandline cimport (
     VERB_EXPN,
     VERB_HELO,
     VERB_HELP,
+    VERB_LHLO,
     VERB_MAIL,
     VERB_NOOP,
     VERB_QUIT,
@@ -23,6 +24,7 @@ from commandline cimport (
     VERB_RSET,
     VERB_STARTTLS,
     VERB_VRFY,
+    VERB_XCLIENT,
     VERBS,
     Fault,
     LineEnd,
@@ -32,6 +34,8 @@ from commandline cimport (
     fault_texts,
     find_line,
     has_control,
+    is_blank,
+    is_utf8,
     line_text_end,
     next_parameter,
     parse_count,
@@ -43,7 +47,7 @@ from commandline cimport (
 )
 
 cdef enum:
-    GREETED, READY, MAIL, RCPT, BODY, COMMIT, CLOSED
+    GREETED, READY, MAIL, RCPT, CHUNKS, BODY, COMMIT, CLOSED
     STATES
 
 cdef enum:
@@ -51,12 +55,15 @@ cdef enum:
     OTHER = -1  # no row: an unknown verb
     EOD = -2  # the end of the data, answered like a command
     STAY = -1
+    HELO = 1  # the stage of a greeting
     NO_ARGUMENT = 0  # as in commands.Argument
     NEEDS_ARGUMENT = 2
     SAID_MAX = 16384  # octets of replies collected before input is held
     FIRST_ROOM = 8192  # octets of a body's first buffer
     CROWDED_ROOM = 16384  # what a body may keep in memory when memory is short
     EDGES_MAX = 24
+    LOGIN_LINE = 12290  # octets of a line of AUTH with CRLF, RFC 4954 4
+    VERB_ROOM = 5  # octets of a line that tell whether it is AUTH
 
 ctypedef const unsigned char *Octets
 
@@ -78,7 +85,16 @@ cdef struct Row:
     int stage
 
 cdef Row rows[ROW_MAX]
-cdef unsigned always = 0  # the rows that no listener need offer, a bit each
+cdef int BDAT = ROW_VERBS.index("BDAT")
+cdef int AUTH = ROW_VERBS.index("AUTH")
+cdef tuple NO_NOTICE = ("", "")
+cdef tuple PROTOCOLS = tuple(
+    ("UTF8" + word.lstrip("E") if utf8 else word) + secured + known
+    for word in ("SMTP", "ESMTP", "LMTP")
+    for utf8 in (False, True)
+    for secured in ("", "S")
+    for known in ("", "A")
+)
 cdef int row_of[VERBS]
 
 cdef struct Edges:  # of a histogram, as cells.Histogram has them

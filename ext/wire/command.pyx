@@ -38,7 +38,7 @@ from libc.stdint cimport uint64_t
 
 VERBS = (
     "", "HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "NOOP",
-    "VRFY", "EXPN", "HELP", "QUIT", "STARTTLS", "AUTH",
+    "VRFY", "EXPN", "HELP", "QUIT", "STARTTLS", "AUTH", "XCLIENT",
 )  # fmt: skip
 
 FAULTS = (

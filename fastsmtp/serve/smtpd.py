@@ -22,7 +22,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, cast
 
 from fastsmtp.cells import fresh
@@ -41,6 +41,7 @@ from fastsmtp.serve.checks import NONE, Checks
 from fastsmtp.serve.guest import Client, Crowd
 from fastsmtp.serve.reception import Reception
 from fastsmtp.serve.refusals import LEAVING
+from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Service
 from fastsmtp.store.base import Store
@@ -60,12 +61,23 @@ class Terms:
     listener: str = "smtp"
     checks: Checks = NONE
     certificates: Certificates | None = None
+    offers: Offers = Offers()
     handshakes: memoryview[int] = field(default_factory=lambda: fresh(net.CELLS))
 
     @property
     def implicit(self) -> bool:
         """Whether TLS begins with the connection (RFC 8314 3)."""
         return self.listener == "submissions"
+
+    @property
+    def offered(self) -> Offers:
+        """STARTTLS where there is a certificate; the rest as `offers` has it."""
+        able = self.certificates is not None and not self.implicit
+        return replace(
+            self.offers,
+            starttls=able and self.options.starttls,
+            lmtp=self.listener == "lmtp",
+        )
 
 
 class Guest(Client, asyncio.BufferedProtocol):
@@ -96,6 +108,7 @@ class Smtpd:
             *(terms.options, terms.hostname, self.reception, terms.cells),
             time.monotonic if clock is None else clock.read,
             lambda error: report.fault("smtp", error),
+            terms.offered,
         )
         most = connections_most(terms.options.max_connections)
         self.crowd = Crowd(terms, service, report, self.clock, shared_buffer(), most)
@@ -103,8 +116,6 @@ class Smtpd:
         if terms.certificates is not None:
             self._tls = terms.certificates.serve(self.clock, self._shaken)
             self.crowd.tls = self._tls
-            if terms.options.starttls and not terms.implicit:
-                service.offer("STARTTLS", "STARTTLS")
         self._empty = asyncio.Event()
         self.crowd.late = self._look_again
         self.crowd.emptied = self._empty.set

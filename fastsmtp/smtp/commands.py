@@ -7,16 +7,27 @@ last      must be the last of a pipelined group (RFC 2920 3.1): what had already
 argument  whether it takes one: NONE and NEEDED are checked (501), FREE is not
 idle      moves no transaction: too many of these in a row end the session
 handler   the function in ext/smtp/session.pyx
+known     only after AUTH where that is required: 530 (RFC 4954 6)
 
-A command that a listener does not offer (`OFFERED`) is refused with 502 before any of
-this.
+A command that a listener does not offer (`OFFERED`) is refused before any of this:
+with 502, or with 500 when it is the greeting of the other protocol.
 """
 
 from enum import IntEnum
 from typing import Final, NamedTuple
 
 from fastsmtp.errors import Refused
-from fastsmtp.smtp.states import ANY, BODY, CLOSED, GREETED, MAIL, RCPT, READY, State
+from fastsmtp.smtp.states import (
+    ANY,
+    BODY,
+    CHUNKS,
+    CLOSED,
+    GREETED,
+    MAIL,
+    RCPT,
+    READY,
+    State,
+)
 
 
 class Argument(IntEnum):
@@ -36,6 +47,7 @@ class Row(NamedTuple):
     argument: Argument
     idle: bool
     handler: str
+    known: bool = False
 
 
 _ROW: Final = Row("", ANY, None, False, FREE, True, "")
@@ -48,7 +60,15 @@ def _row(verb: str, handler: str, **more: object) -> Row:
 ROWS: Final = (
     _row("HELO", "hello", next=READY),
     _row("EHLO", "hello", next=READY, last=True, argument=NEEDED),
-    _row("MAIL", "mail", states={READY}, next=MAIL, idle=False, argument=NEEDED),
+    _row("LHLO", "hello", next=READY, last=True, argument=NEEDED),
+    _row(
+        *("MAIL", "mail"),
+        states={READY},
+        next=MAIL,
+        idle=False,
+        argument=NEEDED,
+        known=True,
+    ),
     _row("RCPT", "rcpt", states={MAIL, RCPT}, next=RCPT, idle=False, argument=NEEDED),
     _row(
         "DATA",
@@ -59,19 +79,29 @@ ROWS: Final = (
         argument=NONE,
         idle=False,
     ),
+    _row("BDAT", "bdat", states={RCPT, CHUNKS}, argument=NEEDED, idle=False),
     _row("RSET", "rset", next=READY, argument=NONE),
     _row("NOOP", "noop"),
-    _row("VRFY", "vrfy", argument=NEEDED),
-    _row("EXPN", "off", argument=NEEDED),
+    _row("VRFY", "vrfy", argument=NEEDED, known=True),
+    _row("EXPN", "off", argument=NEEDED, known=True),
     _row("HELP", "help"),
     _row("QUIT", "quit", next=CLOSED, argument=NONE),
     _row("STARTTLS", "starttls", states={READY}, last=True, argument=NONE),
-    _row("AUTH", "off", last=True),
-    _row("BDAT", "off"),
+    _row("AUTH", "auth", states={READY}, last=True, argument=NEEDED),
+    _row(
+        *("XCLIENT", "xclient"),
+        states={GREETED, READY},
+        next=GREETED,
+        last=True,
+        argument=NEEDED,
+    ),
 )
+"""A chunk's octets follow BDAT: its handler makes the moves, see `states`."""
 
-OFFERED: Final = frozenset({"STARTTLS"})
-"""Commands that are on only where `Service.offer` says so."""
+OFFERED: Final = frozenset(
+    {"HELO", "EHLO", "LHLO", "BDAT", "STARTTLS", "AUTH", "XCLIENT"}
+)
+"""Commands that are on only where `Offers.verbs` has them."""
 
 VERBS: Final = tuple(row.verb for row in ROWS)
 
@@ -79,14 +109,20 @@ HELLO_FIRST: Final = Refused(503, "5.5.1", "Say HELO or EHLO first", "sequence")
 NESTED: Final = Refused(503, "5.5.1", "A transaction is already open", "sequence")
 MAIL_FIRST: Final = Refused(503, "5.5.1", "MAIL comes first", "sequence")
 NO_RECIPIENT: Final = Refused(554, "5.5.1", "No valid recipients", "sequence")
+CHUNKED: Final = Refused(503, "5.5.1", "The message comes in chunks now", "sequence")
+LHLO_FIRST: Final = Refused(503, "5.5.1", "Say LHLO first", "sequence")
+NOBODY: Final = Refused(503, "5.5.1", "No valid recipients", "sequence")
+"""RFC 2033 4.2 wants 503."""
 
 
-def misplaced(row: Row, state: State) -> Refused:
+def misplaced(row: Row, state: State, lmtp: bool = False) -> Refused:
     """The answer to a command in a state its row does not have."""
     if state == GREETED:
-        return HELLO_FIRST
-    if row.verb in ("MAIL", "STARTTLS"):
+        return LHLO_FIRST if lmtp else HELLO_FIRST
+    if row.verb in ("MAIL", "STARTTLS", "AUTH", "XCLIENT"):
         return NESTED
-    if row.verb == "DATA" and state == MAIL:
-        return NO_RECIPIENT
+    if state == CHUNKS:
+        return CHUNKED
+    if row.verb in ("DATA", "BDAT") and state == MAIL:
+        return NOBODY if lmtp else NO_RECIPIENT
     return MAIL_FIRST

@@ -24,6 +24,8 @@ class Wait(Enum):
 PENDING: Final = Wait.PENDING
 
 Answer = Refused | Literal[Wait.PENDING] | None
+Challenge = Answer | bytes
+Outcome = Answer | list[Refused | None]
 
 
 class Stream(Protocol):
@@ -44,7 +46,8 @@ class Door(Protocol):
     """One object for all sessions; what belongs to one is found in `session`.
 
     The fields of a transaction are set before the question that needs them:
-    `reverse_path` and `declared_size` at `mail`, `recipients` at `data`.
+    `reverse_path`, `declared_size` and other parameters at `mail`, `recipients` and
+    `options` at `data`.
     """
 
     def hello(self, session: Session) -> Answer:
@@ -60,15 +63,17 @@ class Door(Protocol):
         ...
 
     def data(self, session: Session) -> Answer:
-        """All recipients are known; yes gives the 354. Sets `session.head`."""
+        """All recipients are known; yes gives the 354, or takes the first chunk of
+        BDAT. Sets `session.head`."""
         ...
 
     def stream(self, session: Session) -> Stream:
         """The body outgrows memory: where to write it. Raises `StoreUnavailable`."""
         ...
 
-    def message(self, session: Session, body: Body) -> Answer:
-        """Complete and acceptable. None only when it is durable already.
+    def message(self, session: Session, body: Body) -> Outcome:
+        """Complete and acceptable. None only when it is durable already; with LMTP also
+        a list with an answer for each recipient (RFC 2033 4.2).
 
         `body` is a read-only buffer, empty when `session.stream` has the octets. The
         stream is the door's when this returns anything but a `Refused`."""
@@ -85,4 +90,28 @@ class Door(Protocol):
 
         A stream that was not handed to the store was aborted before. The fields still
         stand."""
+        ...
+
+
+class Doorkeeper(Door, Protocol):
+    """A door that also asks who it is: needed where AUTH or XCLIENT is offered."""
+
+    def auth(
+        self, session: Session, mechanism: str, response: bytes | None
+    ) -> Challenge:
+        """AUTH: first with the initial response or None, then with each line that the
+        client answers to a challenge, decoded.
+
+        Octets are the next challenge, empty ones too; None says that it succeeded and
+        that `session.login` is set. What comes last from a server whose mechanism says
+        so (SCRAM) is a challenge, too, and its empty answer then succeeds."""
+        ...
+
+    def auth_cancelled(self, session: Session) -> None:
+        """The exchange that waits for an answer ends: by `*`, by nonsense, by a lost
+        connection."""
+        ...
+
+    def xclient(self, session: Session, attributes: dict[str, str]) -> Answer:
+        """XCLIENT from a session that is trusted; see `smtp.xclient.attributes`."""
         ...

@@ -52,8 +52,8 @@ class SmtpOptions:
         1000, "recipients in one transaction (RFC 5321 4.5.3.1.8)", COUNT, low=100
     )
     max_command_line: int = option(
-        1024,
-        "octets in a command line with CRLF (RFC 5321: at least 512)",
+        2048,
+        "octets in a command line with CRLF (RFC 5321: at least 512; parameters more)",
         SIZE,
         low=512,
     )

@@ -17,9 +17,7 @@ UPGRADE: Final = b"220 2.0.0 Begin the TLS handshake\r\n"
 START: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 CANNOT_VERIFY: Final = b"252 2.0.0 Send mail and it will be tried\r\n"
 BYE: Final = b"221 2.0.0 Bye\r\n"
-HELP: Final = (
-    b"214 2.0.0 Commands: HELO EHLO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT\r\n"
-)
+LOGGED_IN: Final = b"235 2.7.0 Authentication successful\r\n"
 
 UNKNOWN: Final = Refused(500, "5.5.2", "Command not recognized", "syntax")
 TOO_LONG: Final = Refused(500, "5.5.2", "Line too long", "syntax")
@@ -33,6 +31,19 @@ BAD_RECIPIENT: Final = Refused(501, "5.1.3", "Bad recipient address syntax", "sy
 BAD_PARAMETER: Final = Refused(501, "5.5.4", "Bad value of a parameter", "syntax")
 PARAMETER: Final = Refused(555, "5.5.4", "Parameter not recognized", "syntax")
 NOT_ASCII: Final = Refused(553, "5.6.7", "Address needs SMTPUTF8", "syntax")
+REPEATED: Final = Refused(501, "5.5.4", "A parameter stands twice", "syntax")
+LOGIN_FIRST: Final = Refused(530, "5.7.0", "Authentication required", "auth")
+TLS_FIRST: Final = Refused(530, "5.7.0", "Must issue STARTTLS first", "auth")
+IN_CLEAR: Final = Refused(538, "5.7.11", "Encryption required for AUTH", "auth")
+KNOWN: Final = Refused(503, "5.5.1", "Authenticated already", "sequence")
+MECHANISM: Final = Refused(504, "5.5.4", "Mechanism not supported", "syntax")
+BASE64: Final = Refused(501, "5.5.2", "That is not base64", "syntax")
+LOGIN_LONG: Final = Refused(500, "5.5.6", "Line of AUTH is too long", "syntax")
+CANCELLED: Final = Refused(501, "5.7.0", "Authentication cancelled", "auth")
+STRANGER: Final = Refused(550, "5.7.0", "XCLIENT is not for you", "auth")
+BAD_CHUNK: Final = Refused(501, "5.5.4", "BDAT takes octets and LAST", "syntax")
+OUT_OF_STEP: Final = Refused(421, "4.5.0", "Where the chunk ends is unknown", "syntax")
+NOT_UTF8: Final = Refused(501, "5.5.2", "That is not UTF-8", "syntax")
 SECURED: Final = Refused(503, "5.5.1", "TLS is on already", "sequence")
 EARLY: Final = Refused(503, "5.5.0", "Sent before the answer it depends on", "sequence")
 TOO_BIG: Final = Refused(552, "5.3.4", "Message is larger than we take", "size")

@@ -3,9 +3,8 @@ from typing import final
 
 from fastsmtp.errors import Refused
 from fastsmtp.smtp.door import Door, Stream
+from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
-
-def extensions(options: SmtpOptions, hostname: str) -> tuple[str, ...]: ...
 
 @final
 class Service:
@@ -18,10 +17,10 @@ class Service:
         cells: memoryview[int],
         clock: Callable[[], float],
         trouble: Callable[[Exception], None],
+        offers: Offers | None = None,
     ) -> None: ...
     @property
     def crowded(self) -> bool: ...
-    def offer(self, verb: str, keyword: str) -> None: ...
 
 @final
 class Body:
@@ -47,6 +46,16 @@ class Session:
     extended: bool
     secured: str
     upgrade: bool
+    login: str
+    trusted: bool
+    private: bool
+    mechanism: str
+    extras: bool
+    smtputf8: bool
+    requiretls: bool
+    ret: str
+    envid: str
+    submitter: str
     reverse_path: str
     recipients: list[str]
     declared_size: int
@@ -69,10 +78,18 @@ class Session:
     def busy(self) -> bool: ...
     @property
     def in_transaction(self) -> bool: ...
+    @property
+    def body_type(self) -> str: ...
+    @property
+    def options(self) -> list[tuple[str, str]]: ...
+    @property
+    def protocol(self) -> str: ...
     def greet(self) -> bytes: ...
     def receive(self, data: bytes | bytearray | memoryview, n: int) -> bytes | None: ...
     def resume(self) -> bytes | None: ...
-    def answer(self, answer: Refused | None) -> bytes | None: ...
+    def answer(
+        self, answer: Refused | bytes | list[Refused | None] | None
+    ) -> bytes | None: ...
     def secure(self, version: str) -> None: ...
     def shut(self, refused: Refused, parting: str) -> bytes | None: ...
     def lost(self) -> None: ...
