@@ -17,182 +17,51 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import select
 import time
 import traceback
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import msgspec
 
 from fastsmtp.errors import Refused
+from fastsmtp.facts import (
+    LEVELS,
+    Certificates,
+    ConnectionRefused,
+    DeliveryDeferred,
+    DeliveryFailed,
+    Fault,
+    Handshake,
+    Level,
+    Line,
+    LinesLeftOut,
+    LoggedIn,
+    LoginFailed,
+    MessageAccepted,
+    MessageRefused,
+    Note,
+    Peer,
+    RecipientRefused,
+    Server,
+    SessionClosed,
+    SessionOpened,
+    StoreRecovered,
+    StoreTrouble,
+    WorkerDied,
+    WorkerStarted,
+    clean,
+)
 
-Level = Literal["debug", "info", "warning", "error"]
-LEVELS: Final[tuple[Level, ...]] = ("debug", "info", "warning", "error")
+__all__ = ["LEVELS", "Level", "Peer", "Report", "stamp"]
 
 DELAY: Final = 0.1  # seconds a line may wait
 BATCH: Final = 64  # lines
 BACKLOG: Final = 1024 * 1024  # octets that wait for a slow reader
-TEXT_MOST: Final = 200  # characters; times 6 for escapes, three fit in PIPE_BUF
 REFUSALS: Final = 60  # lines about one client in one minute
 CLIENTS: Final = 10_000  # clients told apart in one minute
-
-
-class Peer(NamedTuple):
-    """Who is at the other end: number of the session in its process, and address.
-
-    tls   version of TLS that is spoken; "" in clear
-    """
-
-    session: int
-    client: str
-    tls: str = ""
-
-
-def snake(name: str) -> str:
-    """`MessageAccepted` is the event `message_accepted`."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-class Line(msgspec.Struct, gc=False, tag_field="event", tag=snake):
-    """What every line begins with."""
-
-    time: str
-    level: Level
-    process: str
-
-
-class SessionOpened(Line, gc=False):
-    session: int
-    client: str
-
-
-class SessionClosed(Line, gc=False):
-    session: int
-    client: str
-    reason: str
-    accepted: int
-    microseconds: int
-
-
-class MessageAccepted(Line, gc=False):
-    id: str
-    session: int
-    client: str
-    sender: str
-    recipients: int
-    size: int
-    microseconds: int
-    tls: str
-
-
-class MessageRefused(Line, gc=False):
-    id: str
-    session: int
-    client: str
-    sender: str
-    code: int
-    status: str
-    reason: str
-    cause: str
-
-
-class RecipientRefused(Line, gc=False):
-    id: str
-    session: int
-    client: str
-    recipient: str
-    code: int
-    status: str
-    reason: str
-
-
-class ConnectionRefused(Line, gc=False):
-    client: str
-    reason: str
-
-
-class DeliveryDeferred(Line, gc=False):
-    id: str
-    recipient: str
-    cause: str
-    attempts: int
-    due: str
-
-
-class DeliveryFailed(Line, gc=False):
-    id: str
-    recipient: str
-    cause: str
-
-
-class LinesLeftOut(Line, gc=False):
-    lines: int
-    clients: int
-    reason: str
-
-
-class Worker(Line, gc=False):
-    role: str
-    slot: int
-    pid: int
-
-
-class WorkerStarted(Worker, gc=False):
-    epoch: int
-
-
-class WorkerDied(Worker, gc=False):
-    status: int
-
-
-class Note(Line, gc=False):
-    """A rare fact: what happened and the one thing it is about."""
-
-    what: str
-    about: str
-
-
-class Server(Note, gc=False):
-    """The server's own life: listening, serving, draining, stopped, reloaded."""
-
-
-class StoreTrouble(Note, gc=False):
-    pass
-
-
-class StoreRecovered(Note, gc=False):
-    pass
-
-
-class Certificates(Note, gc=False):
-    """Read anew, or not."""
-
-
-class Handshake(Line, gc=False):
-    """One that failed."""
-
-    client: str
-    listener: str
-    result: str
-    cause: str
-
-
-class Fault(Note, gc=False):
-    """A bug or a failure nobody foresaw. `trace` names places in the code only."""
-
-    trace: list[str]
-
-
-def clean(text: str) -> str:
-    """`text` with nothing in it that a reader of lines could take for an end of line,
-    a lone surrogate or another trick, and at most TEXT_MOST characters."""
-    if text.isascii() and len(text) <= TEXT_MOST:
-        return text
-    text = text[:TEXT_MOST]
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 class Report:
@@ -356,6 +225,38 @@ class Report:
         """A connection from a network of proxies did not say whom it is for."""
         if self._warning and self._bearable(address):
             self._note(Server, "warning", "connection without a PROXY header", why)
+
+    def logged_in(self, peer: Peer, login: str, mechanism: str) -> None:
+        if self._info:
+            self._add(
+                LoggedIn(
+                    self._now(),
+                    "info",
+                    self._process,
+                    peer.session,
+                    peer.client,
+                    clean(login),
+                    mechanism,
+                    peer.tls,
+                )
+            )
+
+    def login_failed(self, peer: Peer, name: str, mechanism: str, why: str) -> None:
+        """`name` is told only when it looks like an address: people type passwords
+        where a name belongs."""
+        if self._info and self._bearable(peer.client):
+            self._add(
+                LoginFailed(
+                    self._now(),
+                    "info",
+                    self._process,
+                    peer.session,
+                    peer.client,
+                    clean(name) if "@" in name else "",
+                    mechanism,
+                    why,
+                )
+            )
 
     # facts of delivery
 

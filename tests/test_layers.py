@@ -25,7 +25,7 @@ NO_IO: set[str] = set()
 LOW = ("wire",)
 STORE = ("store.base", "store.keys")
 BELOW = (*LOW, "smtp", "auth", "queue", "mailbox", "policy", "store", "net")
-WATCH = ("metrics", "pages", "pulse", "report", "scrape")
+WATCH = ("facts", "metrics", "pages", "pulse", "report", "scrape")
 EVERYTHING = ("*",)
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "errors": ((), (), NO_IO),
@@ -45,7 +45,8 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "pulse": (("pages",), (), IO),
     "metrics": (("pages", "pulse"), (), NO_IO),
     "scrape": (("metrics", "pages", "pulse"), (), IO),
-    "report": ((), ("msgspec",), IO),
+    "facts": ((), ("msgspec",), NO_IO),
+    "report": (("facts",), ("msgspec",), IO),
     "delivery": ((*BELOW, *WATCH), ("msgspec",), IO),
     "serve": ((*BELOW, *WATCH), ("httptools", "msgspec"), IO),
     "config": (EVERYTHING, ("msgspec",), IO),

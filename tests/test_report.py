@@ -83,6 +83,8 @@ def everything(log: Report) -> None:
     log.message_refused(PEER, "1", "a@b", Refused(554, "5.6.0", "No", "content", "why"))
     log.recipient_refused(PEER, "1", "x@y", NO_USER)
     log.connection_refused("192.0.2.9", "limit")
+    log.logged_in(PEER, "a@b", "PLAIN")
+    log.login_failed(PEER, "a@b", "PLAIN", "blocked")
     log.delivery_deferred("1", "x@y", "quota", 3, 1e9)
     log.delivery_failed("1", "x@y", "gone")
     log.store_trouble("log", "No space left on device")
@@ -97,7 +99,7 @@ def everything(log: Report) -> None:
 
 @pytest.mark.parametrize(
     ("level", "expected"),
-    [("debug", 15), ("info", 13), ("warning", 6), ("error", 4)],
+    [("debug", 17), ("info", 15), ("warning", 6), ("error", 4)],
 )
 def test_levels(pipe: Pipe, level: report.Level, expected: int) -> None:
     everything(Report(pipe.writer, level))
@@ -111,6 +113,21 @@ def test_times_read_like_times(log: Report, pipe: Pipe) -> None:
     log.delivery_deferred("1", "x@y", "quota", 1, 1_000_000_000.25)
     log.flush()
     assert pipe.lines()[0]["due"] == "2001-09-09T01:46:40.250Z"
+
+
+def test_a_login_is_told_and_a_failed_one_without_what_may_be_a_password(
+    log: Report, pipe: Pipe
+) -> None:
+    log.logged_in(PEER, "alice@example.test", "PLAIN")
+    log.login_failed(PEER, "alice@example.test", "PLAIN", "bad_password")
+    log.login_failed(PEER, "s3cret", "LOGIN", "unknown_user")
+    log.flush()
+    told = [(x["event"], x.get("login", x.get("name"))) for x in pipe.lines()]
+    assert told == [
+        ("logged_in", "alice@example.test"),
+        ("login_failed", "alice@example.test"),
+        ("login_failed", ""),
+    ]
 
 
 @pytest.mark.parametrize(
