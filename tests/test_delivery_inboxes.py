@@ -126,15 +126,22 @@ _filings = st.none() | st.builds(
     deleted=st.booleans(),
 )
 _texts = st.text(max_size=40) | st.just("x" * 300)
+_recipients = st.builds(Recipient, _names) | st.builds(
+    Recipient, _names, st.sampled_from(["", "NEVER"]), st.just("rfc822;a@b")
+)
 _envelopes = st.builds(
     Envelope,
     reverse_path=_texts,
-    recipients=st.lists(st.builds(Recipient, _names), max_size=20).map(tuple),
+    recipients=st.lists(_recipients, max_size=20).map(tuple),
     arrived=st.integers(0, 2**50),
     skip=st.integers(0, 2**20),
     client=_texts,
     helo=st.just("mx.example.test"),
     filing=_filings | st.none(),
+    smtputf8=st.booleans(),
+    requiretls=st.booleans(),
+    ret=st.sampled_from(["", "HDRS"]),
+    envid=_texts,
 ).map(encode_envelope)
 _messages = st.tuples(_numbers, _envelopes, _numbers.filter(lambda n: n < 2**50))
 
@@ -174,7 +181,9 @@ def test_plain_mail_is_taken() -> None:
     [
         ["s@x", [["a"]], 5],
         ["s@x", [["a"]], 5, 0, "7BIT", "", ""],
-        ["s@x", [["a", "", 0, None]], 5, 0, "7BIT", "", "", None, "", False, [], 0],
+        ["s@x", [["a", "", "", 0]], 5, 0, "7BIT", "", "", None, False, False],
+        [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "HDRS", "Q1", "b"],
+        [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", "", []],
     ],
 )
 def test_fields_that_say_nothing_are_plain(fields: list[Any]) -> None:
@@ -186,8 +195,12 @@ def test_fields_that_say_nothing_are_plain(fields: list[Any]) -> None:
     [
         ["s@x", [["a", "never"]], 5],
         ["s@x", [["a", 1]], 5],
-        ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, True],
-        ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, "full"],
+        ["s@x", [["a", "", None]], 5],
+        ["s@x", [["a"]], 5, 0, "7BIT", "", "", False],
+        ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, 1],
+        ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, False, "full"],
+        [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), None],
+        [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", 1],
         ["s@x", [], 5],
         ["s@x", [["a"]], -5],
         ["ü@x", [["a"]], 5],

@@ -45,8 +45,27 @@ def test_a_filing_is_an_envelope_without_recipients() -> None:
 
 
 def test_an_envelope_survives_the_log() -> None:
-    envelope = Envelope("A@x.test", (Recipient("Bob@example.test"),), 1_700_000_000_000)
+    envelope = Envelope(
+        "A@x.test",
+        (Recipient("Bob@example.test"), Recipient("é@x.test", "NEVER", "utf-8;é@x")),
+        1_700_000_000_000,
+        smtputf8=True,
+        requiretls=True,
+        ret="HDRS",
+        envid="Q 1",
+        submitter="a@x.test",
+    )
     assert decode_envelope(encode_envelope(envelope)) == envelope
+
+
+def test_envelopes_of_older_versions_read_as_before() -> None:
+    old = ["a@x.test", [["b@x.test"]], 17, 0, "7BIT", "192.0.2.1", "x.test", None]
+    for fields in (old, old[:7]):
+        found = decode_envelope(msgspec.msgpack.encode(fields))
+        assert found == Envelope(
+            *("a@x.test", (Recipient("b@x.test"),), 17, 0),
+            *("7BIT", "192.0.2.1", "x.test"),
+        )
 
 
 def test_text_that_is_not_utf_8_is_an_error_of_the_same_kind() -> None:

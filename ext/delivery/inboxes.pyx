@@ -5,8 +5,9 @@ and mailbox anew each time: 6 µs a message. Here an envelope is read where it l
 what is new is encoded into one buffer, and head and mailbox are counted in numbers
 until the transaction ends.
 
-An envelope that is plain has recipients, and nothing in it is set that decides
-anything but whom it is for: no filing, no field of a later version that is not empty.
+An envelope that is plain has recipients, and nothing in it is set that decides what
+becomes of it here but whom it is for: no filing, no notice that a recipient asks for,
+no field of a later version that is not empty.
 Everything else is not for this module, damaged ones included: it says 0, and the
 readable way decides. Both ways write the same (tests/test_delivery_inboxes.py).
 """
@@ -26,7 +27,10 @@ cdef enum:
     LONGEST = 128  # octets: an encoded email has at most 71
     NUMBER_KEY = 9  # octets of an email's key: a letter, u64
     UID_KEY = 9  # a letter, the mailbox u32, the UID u32
-    FILING = 7  # field of the envelope
+    FILING = 7  # fields of the envelope
+    REQUIRETLS = 9  # with SMTPUTF8 before it: for those who pass mail on
+    ORCPT = 2  # field of a recipient, with NOTIFY before it: notices are for others
+    SUBMITTER = 12  # with RET and ENVID before it: for those who answer the sender
     LAST_UID = 0xFFFFFFFF  # RFC 9051: a UID has 32 bits
     FIELDS = 3  # an envelope has at least: reverse-path, recipients, arrived
 
@@ -114,6 +118,15 @@ cdef inline bint skip_empty(Reader* r) noexcept nogil:
     return data[0] in (0xC0, 0xC2, 0x00, 0xA0, 0x90)
 
 
+cdef inline bint skip_octet(Reader* r, uint8_t value) noexcept nogil:
+    """nil, false, true or an empty text, as `value` says; if it is another, nothing is
+    taken."""
+    if r.at == r.end or r.at[0] != value:
+        return False
+    r.at += 1
+    return True
+
+
 cdef inline bint read_array(Reader* r, uint64_t* length) noexcept nogil:
     cdef const uint8_t* data
     if not take(r, 1, &data):
@@ -131,8 +144,12 @@ cdef inline bint skip_field(Reader* r, uint64_t number) noexcept nogil:
     cdef uint64_t ignored
     if number == 3:
         return read_number(r, &ignored)
-    if number < FILING:
+    if number < FILING or REQUIRETLS < number <= SUBMITTER:
         return skip_ascii(r)
+    if number == FILING:
+        return skip_octet(r, 0xC0)
+    if number <= REQUIRETLS:
+        return skip_octet(r, 0xC2) or skip_octet(r, 0xC3)
     return skip_empty(r)
 
 
@@ -303,7 +320,7 @@ cdef class Inboxes:
         if not read_array(r, &fields) or not fields or not read_text(r, &text, &size):
             return False
         for n in range(1, fields):
-            if not skip_empty(r):
+            if not (skip_octet(r, 0xA0) if n <= ORCPT else skip_empty(r)):
                 return False
         address = PyUnicode_DecodeUTF8(<char*>text, <Py_ssize_t>size, NULL)
         found = self._addresses.get(address)

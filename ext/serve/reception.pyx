@@ -10,6 +10,7 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from fastsmtp.policy.recipients import Foreign, Unknown
 from fastsmtp.queue.encoded import encode_mail, queue_id
+from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
 from fastsmtp.serve.checks import NONE, Asking
 from fastsmtp.serve.refusals import RELAY, UNKNOWN, unavailable
 from fastsmtp.smtp.door import PENDING
@@ -28,6 +29,27 @@ cdef long long now_ms() noexcept:
     cdef timespec t
     clock_gettime(CLOCK_REALTIME, &t)
     return <long long> t.tv_sec * 1000 + t.tv_nsec // 1_000_000
+
+
+cdef bytes with_extras(session, str client):
+    """The envelope of a message whose parameters are kept."""
+    return encode_envelope(
+        Envelope(
+            session.reverse_path,
+            tuple(map(Recipient, session.recipients, *zip(*session.options))),
+            session.arrived,
+            session.skip,
+            session.body_type,
+            client,
+            session.helo,
+            None,
+            session.smtputf8,
+            session.requiretls,
+            session.ret,
+            session.envid,
+            session.submitter,
+        )
+    )
 
 
 def nothing():
@@ -124,18 +146,12 @@ cdef class Reception:
         session.head = path + <bytes> header.received(
             session.peer.origin,
             self.hostname,
-            self._protocol(session),
+            session.protocol,
             session.queue_id,
             recipients[0] if len(recipients) == 1 else "",
             header.date(session.arrived // 1000),
         )
         return None
-
-    cdef str _protocol(self, session):
-        """RFC 3848."""
-        if session.peer.sealed:
-            return "ESMTPS"
-        return "ESMTP" if session.extended else "SMTP"
 
     def stream(self, session):
         return self.store.spool(session.id, session.head)
@@ -152,15 +168,19 @@ cdef class Reception:
     cdef object _keep(self, session, body, stream, bytes added):
         """Hand it to the store, which will say when it is durable."""
         cdef object guest = session.peer
-        cdef bytes envelope = encode_mail(
-            session.reverse_path,
-            session.recipients,
-            session.arrived,
-            session.skip,
-            "8BITMIME" if session.eight_bit else "7BIT",
-            guest.address,
-            session.helo,
-        )
+        cdef bytes envelope
+        if session.extras:
+            envelope = with_extras(session, guest.address)
+        else:
+            envelope = encode_mail(
+                session.reverse_path,
+                session.recipients,
+                session.arrived,
+                session.skip,
+                "8BITMIME" if session.eight_bit else "7BIT",
+                guest.address,
+                session.helo,
+            )
         if stream is None:
             head = session.head + added if added else session.head
             self.store.submit(session.id, MAIL, envelope, head, body, guest.settle)

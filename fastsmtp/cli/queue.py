@@ -17,6 +17,8 @@ from fastsmtp.cli.terminal import (
 from fastsmtp.config import Config
 
 STATES = ("active", "deferred", "hold", "scheduled")
+MAIL_PARAMETERS = ("body", "smtputf8", "requiretls", "ret", "envid", "submitter")
+RCPT_PARAMETERS = ("notify", "orcpt")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,15 +132,22 @@ async def _show(config: Config, args: argparse.Namespace) -> int:
             f"{args.id.upper()} is not in the queue",
             "it was delivered, or never accepted here; the log knows",
         )
-    found = {**_row(entry), "targets": [_target(t) for t in entry.queued.targets]}
-    found["client"] = entry.queued.envelope.client
+    envelope = entry.queued.envelope
+    targets = [_target(t, envelope) for t in entry.queued.targets]
+    found = {**_row(entry), "client": envelope.client, "helo": envelope.helo}
+    found |= {name: getattr(envelope, name) for name in MAIL_PARAMETERS}
+    found["targets"] = targets
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
         return OK
     for key in ("id", "state", "arrived", "octets", "sender", "client", "due"):
         print(f"{key + ':':<9} {plain(str(found[key]))}")
+    if said := _said(found, MAIL_PARAMETERS):
+        print(plain(f"with:     {said}"))
     for target in found["targets"]:
         print(plain(f"to:       {target['recipient']}: {target['standing']}"))
+        if said := _said(target, RCPT_PARAMETERS):
+            print(plain(f"          with {said}"))
         print(
             f"          {target['attempts']} attempts, next {target['due'] or 'none'}"
         )
@@ -147,12 +156,21 @@ async def _show(config: Config, args: argparse.Namespace) -> int:
     return OK
 
 
-def _target(target: Any) -> dict[str, Any]:
-    from fastsmtp.queue.message import Standing
+def _said(found: dict[str, Any], parameters: tuple[str, ...]) -> str:
+    """The parameters that were given, as one would write them."""
+    given = ((name.upper(), found[name]) for name in parameters if found[name])
+    return " ".join(n if value is True else f"{n}={value}" for n, value in given)
+
+
+def _target(target: Any, envelope: Any) -> dict[str, Any]:
+    from fastsmtp.queue.message import Recipient, Standing
 
     standing = Standing(target.standing)
+    asked = {to.address: to for to in envelope.recipients}
+    to = asked.get(target.recipient, Recipient(target.recipient))
     return {
         "recipient": target.recipient,
+        **{name: getattr(to, name) for name in RCPT_PARAMETERS},
         "address": target.address,
         "standing": standing.name.lower().replace("_", " "),
         "attempts": target.attempts,

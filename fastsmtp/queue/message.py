@@ -14,9 +14,15 @@ from fastsmtp.queue.encoded import queue_id as queue_id
 
 
 class Recipient(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One RCPT, the address as it was given (RFC 5321 2.4: local-part case is kept)."""
+    """One RCPT, the address as it was given (RFC 5321 2.4: local-part case is kept).
+
+    notify  "" when it was not said, "NEVER", or of SUCCESS,FAILURE,DELAY (RFC 3461 4.1)
+    orcpt   "type;address" decoded, "" when it was not said (4.2)
+    """
 
     address: str
+    notify: str = ""
+    orcpt: str = ""
 
 
 class Filing(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -43,6 +49,10 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     body          "7BIT" or "8BITMIME" as declared
     filing        None for mail; else `arrived` is the INTERNALDATE and there are no
                   recipients
+    smtputf8      RFC 6531 3.4: addresses or header may be UTF-8
+    requiretls    RFC 8689 4: goes on over TLS or not at all
+    ret, envid    RFC 3461 4.3, 4.4; "" when it was not said
+    submitter     AUTH= of a client we know (RFC 4954 5); "" is nobody
     """
 
     reverse_path: str
@@ -53,6 +63,11 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     client: str = ""
     helo: str = ""
     filing: Filing | None = None
+    smtputf8: bool = False
+    requiretls: bool = False
+    ret: str = ""
+    envid: str = ""
+    submitter: str = ""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
