@@ -1,5 +1,6 @@
 """What receivers write, held to the types that read it."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,7 +10,6 @@ from fastsmtp.queue.message import (
     Envelope,
     Recipient,
     decode_envelope,
-    encode_envelope,
     parse_queue_id,
 )
 
@@ -28,7 +28,8 @@ def test_an_envelope_reads_back(
     recipients = tuple(map(Recipient, addresses))
     envelope = Envelope(sender, recipients, arrived, skip, "8BITMIME", client, helo)
     assert decode_envelope(data) == envelope
-    assert encode_envelope(envelope)[1:].startswith(data[1:])
+    fields = [sender, [[to] for to in addresses], arrived, skip, "8BITMIME"]
+    assert data == msgspec.msgpack.encode([*fields, client, helo])
 
 
 @pytest.mark.parametrize("count", [0, 1, 15, 16, 1000, 70_000])
