@@ -57,6 +57,23 @@ class StoreUnavailable(Exception):
     """
 
 
+class NoRecord(Exception):
+    """The DNS says for certain that there is no such thing; see the two below."""
+
+
+class NoSuchName(NoRecord):
+    """The name does not exist (NXDOMAIN)."""
+
+
+class NoData(NoRecord):
+    """The name exists and has no record of this kind."""
+
+
+class DnsTrouble(Exception):
+    """The DNS gave no answer: no server, no time, or a failure of theirs. Says nothing
+    of the name: who asked goes on without, or tries later."""
+
+
 class Conflict(Exception):
     """A check of `Store.commit` did not hold; nothing was written: read again."""
 

@@ -53,7 +53,8 @@ TLS: Final = {
     listener: Block(DELIVERY.end + n * net.CELLS, net.CELLS)
     for n, listener in enumerate(smtp.LISTENERS)
 }
-CELLS: Final = max(block.end for block in TLS.values())
+DNS: Final = Block(max(block.end for block in TLS.values()), net.DNS_CELLS)
+CELLS: Final = DNS.end
 """Cells of a process's page."""
 
 
@@ -234,6 +235,21 @@ ENCRYPTING: Final = (
     ),
 )
 
+ASKING: Final = (
+    family(
+        "histogram",
+        "dns_query_duration_seconds",
+        "From a question to the DNS to its answer; trouble: there was none.",
+        *histograms(DNS, net.QUERIES, net.query),
+    ),
+    family(
+        "counter",
+        "dns_cache_requests_total",
+        "Questions to the DNS by whether the answer was known; stale: too old.",
+        *each(DNS, net.CACHE),
+    ),
+)
+
 STORING: Final = (
     family(
         "histogram",
@@ -380,7 +396,7 @@ DELIVERING: Final = (
     ),
 )
 
-COUNTED: Final = (*PROCESS, *RECEIVING, *ENCRYPTING, *STORING, *DELIVERING)
+COUNTED: Final = (*(*PROCESS, *RECEIVING, *ENCRYPTING, *ASKING, *STORING, *DELIVERING),)
 """The families that are fed by cells."""
 
 GAUGES: Final = frozenset(

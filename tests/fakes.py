@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastsmtp.cells import fresh
-from fastsmtp.errors import Refused, StoreUnavailable
+from fastsmtp.errors import NoSuchName, Refused, StoreUnavailable
 from fastsmtp.smtp import counts
 from fastsmtp.smtp.door import Answer, Challenge, Stream
 from fastsmtp.smtp.offers import Offers
@@ -26,6 +26,30 @@ class FakeClock:
 
     def advance(self, seconds: float) -> None:
         self.now += seconds
+
+
+class FakeResolver:
+    """Answers from a dict: ("A", "name") to records or to the exception raised.
+
+    What is not there does not exist. A name in `held` is answered when its future is.
+    """
+
+    def __init__(self, answers: dict[tuple[str, str], Any] | None = None) -> None:
+        self.answers = answers or {}
+        self.held: dict[str, asyncio.Future[None]] = {}
+        self.asked: list[tuple[str, str]] = []
+
+    async def ask(self, kind: str, name: str) -> tuple[Any, ...]:
+        self.asked.append((kind, name))
+        if name in self.held:
+            await self.held[name]
+        answer = self.answers.get((kind, name), NoSuchName(name))
+        if isinstance(answer, Exception):
+            raise answer
+        return tuple(answer)
+
+    async def close(self) -> None:
+        pass
 
 
 class FakeStream:

@@ -40,7 +40,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "queue": ((*LOW, *STORE), ("msgspec",), NO_IO),
     "mailbox": ((*LOW, *STORE), ("msgspec",), NO_IO),
     "policy": ((*LOW, "auth", "mailbox"), (), NO_IO),
-    "net": ((), ("cryptography", "uvloop"), IO),
+    "net": ((), ("aiodns", "cryptography", "uvloop"), IO),
     "pages": ((), (), IO),
     "pulse": (("pages",), (), IO),
     "metrics": (("pages", "pulse"), (), NO_IO),

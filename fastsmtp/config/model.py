@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastsmtp.delivery.options import DeliveryOptions
-from fastsmtp.net.options import TlsOptions
+from fastsmtp.net.options import DnsOptions, TlsOptions
 from fastsmtp.options import (
     ADDRESS,
     CHOICE,
@@ -77,6 +77,7 @@ class Config:
     store: StoreOptions = field(default_factory=StoreOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)
+    dns: DnsOptions = field(default_factory=DnsOptions)
     domains: dict[str, DomainOptions]
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     log: LogOptions = field(default_factory=LogOptions)

@@ -1,11 +1,21 @@
 """What an operator may set about TLS."""
 
-from collections.abc import Callable
+import ipaddress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from fastsmtp.options import CERTIFICATES, CHOICE, DURATION, TEXT, option
+from fastsmtp.options import (
+    ADDRESSES,
+    CERTIFICATES,
+    CHOICE,
+    COUNT,
+    DURATION,
+    TEXT,
+    option,
+    split_address,
+)
 
 MODERN = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -49,3 +59,35 @@ class TlsOptions:
             for p in self.certificates
         ]
         return replace(self, certificates=pairs)
+
+
+def _without_names(servers: Sequence[str]) -> str | None:
+    """A name server cannot be found by asking one."""
+    for server in servers:
+        try:
+            ipaddress.ip_address(split_address(server)[0])
+        except ValueError:
+            return f'names "{server}", which is no IP address with a port'
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DnsOptions:
+    """The `[dns]` table: whom the server asks, and how long."""
+
+    servers: list[str] = option(
+        [],
+        "name servers by IP address; none: those of /etc/resolv.conf. One on this"
+        " machine or network, which caches and validates, is best",
+        ADDRESSES,
+        check=_without_names,
+    )
+    timeout: float = option(
+        5.0, "wait for an answer, all attempts together", DURATION, low=0.1
+    )
+    cache: int = option(
+        20_000, "answers remembered, each at most for its time to live", COUNT, low=100
+    )
+    outstanding: int = option(
+        1000, "questions under way at once; more fail at once", COUNT, low=10
+    )
