@@ -67,6 +67,11 @@ class Served:
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
+    def __post_init__(self) -> None:
+        # a folder that a configuration names is relative to its file, not to ours
+        self.home = self.home.resolve()
+        self.data = self.data and self.data.resolve()
+
     @property
     def configuration(self) -> Path:
         return self.home / "fastsmtp.toml"

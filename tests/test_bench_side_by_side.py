@@ -1,7 +1,12 @@
 """The arithmetic of the comparison, and what it reads from a server's metrics."""
 
+from pathlib import Path
+
+import pytest
+
 from bench.__main__ import BEGIN, END, PAGE, place
 from bench.client import PENDING, Run
+from bench.served import Served
 from bench.side_by_side import COLUMNS, Row, markdown, summarize
 from bench.workloads import WORKLOADS
 
@@ -51,6 +56,17 @@ def test_the_words_for_both_clients_say_the_same() -> None:
         assert ours[ours.index("--sessions") + 1] == theirs[theirs.index("-s") + 1]
         assert ours[ours.index("--size") + 1] == theirs[theirs.index("-l") + 1]
         assert ("--per-connection" in ours) == ("-d" not in theirs)
+
+
+def test_a_server_in_a_relative_directory_finds_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = Served(Path("home"))
+    server.configure()
+    data = tmp_path / "home" / "data"
+    assert f'data = "{data}"' in server.configuration.read_text()
+    assert data.is_dir()
 
 
 def test_figures_take_their_place_in_the_page() -> None:
