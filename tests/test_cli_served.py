@@ -132,6 +132,10 @@ def test_everything_goes_over_the_socket(
     assert "has an account already" in capsys.readouterr().err
     assert do(file, "user", "remove", ALICE, "--yes") == 0
     assert do(file, "verify", "copy") == 0
+    elsewhere = Path("elsewhere")
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert main(["verify", "../copy"]) == 0, "a backup needs no configuration"
     assert set(served.ops) == {
         *("user.add", "user.passwd", "user.remove", "mail.import", "backup")
     }

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastsmtp.cli import FAILED, OK, Failure
 from fastsmtp.cli.terminal import Progress, config_argument, json_argument
-from fastsmtp.config import Config
+from fastsmtp.store.options import StoreOptions
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,19 +25,30 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from fastsmtp import config
-
-    loaded = config.load(config.find(args.config))
-    data = args.dir or loaded.data
+    data, options = _store(args)
     if not (data / "index").is_dir():
         raise Failure(f"{data} holds no store: it has no folder index")
     faults = 0
-    for finding in _findings(loaded, data):
+    for finding in _findings(data, options):
         faults += finding["fault"]
         print(json.dumps(finding) if args.json else _line(finding))
     if not args.json:
         print(f"{data}: {_verdict(faults)}")
     return FAILED if faults else OK
+
+
+def _store(args: argparse.Namespace) -> tuple[Path, StoreOptions]:
+    """The folder and how to open it; a backup needs no configuration beside it."""
+    from fastsmtp import config
+
+    try:
+        found = config.find(args.config)
+    except config.ConfigErrors:
+        if args.dir is None:
+            raise
+        return args.dir, StoreOptions()
+    loaded = config.load(found)
+    return args.dir or loaded.data, loaded.store
 
 
 def _verdict(faults: int) -> str:
@@ -53,7 +64,7 @@ def _line(finding: dict[str, Any]) -> str:
     return f"{where}{id}{whose}"
 
 
-def _findings(config: Config, data: Path) -> Iterator[dict[str, Any]]:
+def _findings(data: Path, options: StoreOptions) -> Iterator[dict[str, Any]]:
     from fastsmtp.owner import as_owner
     from fastsmtp.queue.message import queue_id
     from fastsmtp.store.lmdb.verify import verify
@@ -64,14 +75,14 @@ def _findings(config: Config, data: Path) -> Iterator[dict[str, Any]]:
             bar.total = total
             bar.add(done - bar.done)
 
-        for finding in verify(data, config.store, references, progress):
+        for finding in verify(data, options, references, progress):
             yield {
                 "what": finding.what,
                 "fault": finding.is_fault,
                 "where": finding.where,
                 "text": finding.text,
                 "id": queue_id(finding.id) if finding.id else "",
-                "entries": list(_named(config, data, finding.entries)),
+                "entries": list(_named(data, options, finding.entries)),
             }
 
 
@@ -101,7 +112,7 @@ def references(part: int, key: bytes, value: bytes) -> tuple[int, ...]:
 
 
 def _named(
-    config: Config, data: Path, entries: Iterable[tuple[int, bytes]]
+    data: Path, options: StoreOptions, entries: Iterable[tuple[int, bytes]]
 ) -> Iterator[str]:
     """Whose mail an entry is, in words."""
     from fastsmtp.mailbox.values import decode_email
@@ -111,7 +122,7 @@ def _named(
 
     if not entries:
         return
-    store = LmdbStore.read(data, config.store)
+    store = LmdbStore.read(data, options)
     try:
         for part, key in entries:
             number = int.from_bytes(key[1:], "big")
