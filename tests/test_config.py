@@ -156,6 +156,8 @@ def test_unknown_settings_name_the_nearest(tmp_path: Path) -> None:
     assert far.advice == "known here: level"
     table = only(tmp_path, f"{SMALL}[smpt]\n")
     assert (table.line, table.advice) == (6, "did you mean smtp?")
+    within = only(tmp_path, f"{SMALL}[domians.x]\n")
+    assert (within.line, within.advice) == (6, "did you mean domains?")
 
 
 def test_missing_settings(tmp_path: Path) -> None:
@@ -432,7 +434,9 @@ def test_unknown_variables_are_a_warning(tmp_path: Path) -> None:
         "warning",
         "names no setting and is ignored",
     )
-    assert problem.advice == "did you mean smtp.max_errors?"
+    assert problem.advice == "did you mean FASTSMTP_SMTP__MAX_ERRORS?"
+    joined = only(tmp_path, SMALL, FASTSMTP_SMTP_LISTEN="127.0.0.1:25")
+    assert joined.advice == "did you mean FASTSMTP_SMTP__LISTEN?"
     assert (
         only(tmp_path, SMALL, FASTSMTP_PORT="tcp://10.0.0.1:25").severity == "warning"
     )

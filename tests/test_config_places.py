@@ -56,6 +56,7 @@ def test_every_form() -> None:
         ("t", "l", 3, "k"): (10, 13),
         ("t", "r"): (12, 1),
         ("t", "after"): (13, 1),
+        ('quo"ted',): (15, 1),
         ('quo"ted', "x.y"): (15, 1),
         ('quo"ted', "x.y", "k"): (16, 1),
         ('quo"ted', "x.y", "k", "one"): (16, 7),

@@ -82,6 +82,8 @@ class _Scan:
         self.at += 2 if many else 1
         table = self.resolve(tuple(self.keys()))
         self.at += 2 if many else 1
+        for length in range(1, len(table)):  # [a.b] makes a, where it is not there yet
+            self.found.setdefault(table[:length], place)
         if many:
             index = self.arrays[table] = self.arrays.get(table, -1) + 1
             self.found.setdefault(table, place)

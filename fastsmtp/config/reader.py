@@ -20,7 +20,7 @@ from fastsmtp.config.kinds import (
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
-from fastsmtp.config.source import Source
+from fastsmtp.config.source import PREFIX, Source
 
 SHOWN: Final = 60  # characters of a value in a message
 ABSENT: Final = object()
@@ -228,7 +228,7 @@ class Reader:
 
     def unused(self) -> None:
         """A variable that names nothing is a warning: orchestrators add their own."""
-        names = tuple(known_settings())
+        names = tuple(map(variable, known_settings()))
         for name, entry in self.source.texts.items():
             if name in self.used or name in TOLERATED:
                 continue
@@ -237,7 +237,7 @@ class Reader:
                     source=f"environment {entry[1]}",
                     key=name,
                     text="names no setting and is ignored",
-                    advice=_nearest(name, names, listing=False),
+                    advice=_alike(entry[1].upper(), names),
                     severity="warning",
                 )
             )
@@ -256,15 +256,25 @@ def known_settings(cls: type = Config, prefix: str = "") -> Iterator[str]:
             yield prefix + field.name
 
 
-def _nearest(name: str, known: tuple[str, ...], listing: bool = True) -> str:
-    if close := get_close_matches(name.lower(), known, n=1, cutoff=0.7):
-        return f"did you mean {close[0]}?"
+def variable(name: str) -> str:
+    """The environment's name of a setting: smtp.listen is FASTSMTP_SMTP__LISTEN."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
+def _alike(name: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(name, known, n=1, cutoff=0.7)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    if close := _alike(name.lower(), known):
+        return close
     elsewhere = [path for path in known_settings() if path.split(".")[-1] == name]
     if elsewhere:
         table = elsewhere[0].rpartition(".")[0]
         where = f"[{table}]" if table else "the top of the file, before any [table]"
         return f"{name} belongs to {where}"
-    return f"known here: {', '.join(known)}" if listing else ""
+    return f"known here: {', '.join(known)}"
 
 
 def _shorten(text: str) -> str:
