@@ -7,11 +7,12 @@ import json
 import os
 import select
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastsmtp import report
+from fastsmtp import facts, report
 from fastsmtp.errors import Refused
 from fastsmtp.report import Peer, Report
 
@@ -298,3 +299,19 @@ def test_the_backlog_of_a_quiet_minute_is_told(
 def test_a_line_is_quick(benchmark: Any) -> None:
     log = Report(os.open(os.devnull, os.O_WRONLY))
     benchmark(accept, log)
+
+
+def events(kind: type[facts.Line]) -> Iterator[str]:
+    """The names of all kinds of line that are written."""
+    for one in kind.__subclasses__():
+        if one.__subclasses__():
+            yield from events(one)
+        else:
+            yield str(one.__struct_config__.tag)
+
+
+def test_operators_can_look_every_event_up() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "watch.md").read_text()
+    names = list(events(facts.Line))
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in page] == []
