@@ -501,7 +501,7 @@ static void reply_octets(struct session *s, const char *p, const char *end) {
     }
 }
 
-static void hear(struct session *s) {
+static void hear(struct session *s, int ended) {
     char text[REPLY_OCTETS];
     for (;;) {
         ssize_t n = s->ssl
@@ -519,8 +519,9 @@ static void hear(struct session *s) {
         reply_octets(s, text, text + n);
         if (s->fd < 0 || ssl != s->ssl)
             return;
-        if (s->ssl ? !tls.SSL_has_pending(s->ssl) : (size_t)n < sizeof text)
-            return; /* edge triggered, but a short read has emptied the socket */
+        if (!ended && (s->ssl ? !tls.SSL_has_pending(s->ssl) : (size_t)n < sizeof text))
+            return; /* edge triggered, but a short read has emptied the socket; an end
+                       that came with the octets has no event of its own */
     }
 }
 
@@ -559,7 +560,7 @@ static int turn(void) {
         if (s->fd >= 0 && s->sent < s->size && (events[i].events & EPOLLOUT))
             say_body(s);
         if (s->fd >= 0 && s->state != SHAKING && (events[i].events & ~(uint32_t)EPOLLOUT))
-            hear(s);
+            hear(s, (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
     }
     if (acked_size)
         note_acked_on_disk();

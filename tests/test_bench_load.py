@@ -1,7 +1,10 @@
 """Our load generator speaks proper SMTP and counts what it was told."""
 
 import json
+import os
 import shutil
+import signal
+import socket
 import socketserver
 import subprocess
 import threading
@@ -131,6 +134,36 @@ def test_a_refusal_stops_a_measurement_and_is_counted_when_tolerant() -> None:
     assert (strict, first["refused"], first["acknowledged"]) == (1, 1, 0)
     assert first["first_error"] == "refused: 452"
     assert (tolerant, second["refused"], second["acknowledged"]) == (0, 5, 0)
+
+
+def freeze(process: "subprocess.Popen[bytes]") -> None:
+    """Stops it, and returns when it has stopped."""
+    process.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+
+
+def test_an_end_that_comes_with_a_reply_is_seen() -> None:
+    """Edge triggered: there is one event for the octets and the end behind them."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        port = str(listener.getsockname()[1])
+        words = ["--port", port, "--tolerant", "--sessions", "1", "--seconds", "9"]
+        client = subprocess.Popen([program("load"), *words], stdout=subprocess.DEVNULL)
+        try:
+            first, _ = listener.accept()
+            first.sendall(b"220 door\r\n")
+            assert first.recv(99).startswith(b"EHLO")
+            freeze(client)
+            first.sendall(b"250 door\r\n421 4.3.2 Closing\r\n")
+            first.shutdown(socket.SHUT_WR)
+            client.send_signal(signal.SIGCONT)
+            again, _ = listener.accept()
+            again.close()
+            first.close()
+        finally:
+            client.kill()
+            client.wait()
 
 
 def test_only_loopback_is_spoken_to() -> None:
