@@ -83,6 +83,7 @@ def stalls(server: Served, seconds: float) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     probed = json.loads(done.stdout)
     missed = late(server) - before
+    print(f"{server.mode}: prober {probed}, loop late {missed:.0f} times")
     if probed["worst"] <= STALL and not missed:
         return ""
     return f"prober {probed}, loop late {missed:.0f} times"
