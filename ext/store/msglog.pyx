@@ -390,6 +390,14 @@ cdef class Spool:
         """See the .pyi."""
         return self.big.backlog
 
+    def flush(self):
+        """See the .pyi."""
+        if self.open:
+            engine.pthread_mutex_lock(&self.writer.log.mutex)
+            if self.big.first != NULL:
+                spooling.big_enqueue(&self.writer.spools, self.big)
+            engine.pthread_mutex_unlock(&self.writer.log.mutex)
+
     def finish(self, uint8_t kind, bytes envelope not None):
         """See the .pyi."""
         cdef char* copy

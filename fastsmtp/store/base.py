@@ -132,6 +132,16 @@ class Blob(Protocol):
     def close(self) -> None: ...
 
 
+class Written(Protocol):
+    """What a spool has taken, head included; stays readable until nobody has it."""
+
+    length: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As `Blob.read`, from any thread; `StoreUnavailable` when octets are lost."""
+        ...
+
+
 class Spool(Protocol):
     """A body too large for memory, on its way to disk while it arrives."""
 
@@ -141,6 +151,10 @@ class Spool(Protocol):
 
     def backlog(self) -> int:
         """Octets taken but not yet written; above a limit the driver stops reading."""
+        ...
+
+    async def reread(self) -> Written:
+        """All that was taken so far, to be read again before it is finished."""
         ...
 
     def finish(self, kind: Kind, envelope: bytes, done: Done) -> None: ...

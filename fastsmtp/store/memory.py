@@ -90,6 +90,15 @@ class MemoryBlob:
     def close(self) -> None: ...
 
 
+class MemoryWritten:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.length = len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self._data[offset : offset + size]
+
+
 class MemorySpool:
     """Collects the body; a disk would have it on its way already."""
 
@@ -103,6 +112,9 @@ class MemorySpool:
 
     def backlog(self) -> int:
         return 0
+
+    async def reread(self) -> MemoryWritten:
+        return MemoryWritten(bytes(self._data))
 
     def finish(self, kind: Kind, envelope: bytes, done: Done) -> None:
         self._store.submit(self._id, kind, envelope, b"", self._data, done)

@@ -115,6 +115,9 @@ class Spool:
     def backlog(self) -> int:
         """Octets taken and not yet written; above a limit stop reading (1 MiB)."""
 
+    def flush(self) -> None:
+        """Let the last, unfilled piece be written too: see `backlog`."""
+
     def finish(self, kind: int, envelope: bytes) -> None:
         """The body is complete; `LogWriter.collect` tells when it is durable."""
 

@@ -7,7 +7,17 @@ matters; `Kind` and ids are as everywhere, so all that stands above runs unchang
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from fastsmtp.store.base import NOTHING, Apply, Blob, Check, Done, Due, Kind
+from fastsmtp.errors import StoreUnavailable
+from fastsmtp.store.base import (
+    NOTHING,
+    Apply,
+    Blob,
+    Check,
+    Done,
+    Due,
+    Kind,
+    Written,
+)
 
 
 class NullSpool:
@@ -17,6 +27,9 @@ class NullSpool:
 
     def backlog(self) -> int:
         return 0
+
+    async def reread(self) -> Written:
+        raise StoreUnavailable("nothing is kept here")
 
     def finish(self, kind: Kind, envelope: bytes, done: Done) -> None:
         asyncio.get_running_loop().call_soon(done, None)

@@ -139,6 +139,30 @@ class Mail(OnStore):
         blob.close()
 
     @followed
+    async def test_a_spool_is_read_again_before_it_is_finished(
+        self, store: Store
+    ) -> None:
+        id, answers = store.next_id(), Answers()
+        spool = store.spool(id, b"head\r\n")
+        spool.write(b"x" * 300_000)
+        spool.write(b"the end\r\n")
+        written = await spool.reread()
+        assert written.length == 6 + 300_000 + 9
+        assert written.read(0, 8) == b"head\r\nxx"
+        assert written.read(written.length - 9, 100) == b"the end\r\n"
+        assert written.read(written.length, 100) == b""
+        spool.write(b"and more\r\n")
+        assert (await spool.reread()).read(300_006, 100) == b"the end\r\nand more\r\n"
+        spool.finish(Kind.MAIL, order(refs=1), answers)
+        assert await answers.wait() == [None]
+        await store.applied(id)
+        blob = await store.blob_open(id)
+        blob.verify()
+        assert blob.length == 300_006 + 19
+        assert written.read(written.length - 9, 100) == b"the end\r\n"
+        blob.close()
+
+    @followed
     async def test_an_aborted_spool_leaves_nothing(self, store: Store) -> None:
         id = store.next_id()
         spool = store.spool(id, b"head\r\n")

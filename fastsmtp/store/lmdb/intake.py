@@ -23,9 +23,11 @@ from fastsmtp.store.counts import LOG_BATCH, LOG_SYNC, Count
 from fastsmtp.store.msglog import LogWriter
 from fastsmtp.store.msglog import Spool as LogSpool
 from fastsmtp.store.options import StoreOptions
+from fastsmtp.store.record import BIG_BODY, segment_name
 
 _MARK_EVERY: Final = 0.02  # seconds between two marks of progress
 _WARY: Final = 2.0  # seconds after a failure in which no mail is taken
+_WRITING: Final = 0.002  # seconds between looks whether a large body is in its file
 _BATCH: Final = 16  # records that are flushed before a turn of the loop has ended
 
 Place = tuple[int, int]
@@ -48,12 +50,45 @@ class LargeBody:
     def backlog(self) -> int:
         return self._spool.backlog()
 
+    async def reread(self) -> "WrittenFile":
+        # A spool tells nobody when it has written.
+        while self._spool.backlog():
+            self._spool.flush()
+            await asyncio.sleep(_WRITING)
+        return WrittenFile(self._intake.path_of(self._spool), self._octets)
+
     def finish(self, kind: Kind, envelope: bytes, done: Done) -> None:
         self._intake.expect(self._id, self._octets, done)
         self._spool.finish(kind, envelope)
 
     def abort(self) -> None:
         self._spool.abort()
+
+
+class WrittenFile:
+    """`base.Written` in the file of a large body, which may lose its name meanwhile."""
+
+    def __init__(self, path: Path, length: int) -> None:
+        self.length = length
+        try:
+            self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreUnavailable(f"{path.name}: {error.strerror}") from error
+
+    def read(self, offset: int, size: int) -> bytes:
+        size = max(0, min(size, self.length - offset))
+        try:
+            octets = os.pread(self._file, size, BIG_BODY + offset)
+        except OSError as error:
+            raise StoreUnavailable(f"a large body: {error.strerror}") from error
+        if len(octets) < size:
+            raise StoreUnavailable("a large body could not be written")
+        return octets
+
+    def __del__(self) -> None:
+        """Not before: a thread may be reading, and the number would be another file."""
+        if hasattr(self, "_file"):
+            os.close(self._file)
 
 
 class Intake:
@@ -75,6 +110,7 @@ class Intake:
         self.writer = LogWriter(
             str(log), series, epoch, options.segment_size, least, _BATCH
         )
+        self._log = log
         self._asked = False  # to flush when this turn of the loop ends
         self.tell: Callable[[Place], None] | None = None
         self.durable: Place = self.writer.position()
@@ -125,6 +161,9 @@ class Intake:
             return LargeBody(self, id, self.writer.spool(id, head), len(head))
         except OSError as error:
             raise self._refusal(error.errno or errno.EIO) from error
+
+    def path_of(self, spool: LogSpool) -> Path:
+        return self._log / segment_name(self.writer.series, spool.number, big=True)
 
     def expect(self, id: int, octets: int, done: Done) -> None:
         """A spool is finished: its outcome will come by its id."""
