@@ -2,14 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from test_serve_smtpd import World, feed, in_loop
 
-from fastsmtp.errors import Refused
+from fastsmtp.errors import Refused, StoreUnavailable
+from fastsmtp.queue.message import decode_envelope
 from fastsmtp.serve.checks import Added, Checks
 from fastsmtp.smtp import counts
+from fastsmtp.smtp.options import SmtpOptions
+from fastsmtp.smtp.session import Session
+from fastsmtp.store.base import Spool
+from fastsmtp.store.memory import MemorySpool
 
 NO = Refused(554, "5.7.1", "Not today", "policy_hook")
 STAGES = ("hello", "mail", "rcpt", "data", "message")
@@ -161,6 +167,86 @@ def test_fields_are_added_under_received() -> None:
         assert rest == b"X-Two: 2\r\nSubject: x\r\n\r\nx\r\n"
 
     run(test, lambda: Checks(message=(first, second)))
+
+
+LARGE = b"Subject: x\r\n\r\n" + b"x" * 70 + (b"\r\n" + b"y" * 70) * 1000 + b"\r\n.\r\n"
+
+
+def large(world: World, checks: Checks) -> Any:
+    """A client that has sent a message which is in a file at its end."""
+    world.terms = replace(world.terms, options=SmtpOptions(memory_per_message=16_384))
+    world.use(checks)
+    guest, transport = up_to(world, "message")
+    for at in range(0, len(LARGE), 10_000):
+        transport.write(feed(guest, LARGE[at : at + 10_000]))
+    return guest, transport
+
+
+def test_a_large_message_is_given_as_the_spool_that_has_it() -> None:
+    given: list[Any] = []
+
+    async def first(session: Session, spool: Spool) -> None:
+        given.append((await spool.reread()).read(0, 1 << 20)[len(session.head) :])
+
+    async def second(session: Session, spool: Spool) -> None:
+        given.append((await spool.reread()).read(0, 1 << 20)[len(session.head) :])
+
+    async def test(world: World) -> None:
+        large(world, Checks(message=(first, second)))
+        await turn()
+        ((_, body),) = world.store.disk.log
+        assert given == [LARGE[:-3]] * 2
+        assert body.endswith(LARGE[:-3])
+
+    run(test)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_fields_are_added_to_a_large_message_too(waits: bool) -> None:
+    async def slow(*about: Any) -> Added:
+        return Added(b"X-One: 1\r\n")
+
+    def quick(*about: Any) -> Added:
+        return Added(b"X-One: 1\r\n")
+
+    async def test(world: World) -> None:
+        _, transport = large(world, Checks(message=(slow if waits else quick,)))
+        await turn()
+        assert b"250 2.0.0 Ok" in transport.take()
+        ((record, body),) = world.store.disk.log
+        head, _, rest = body.partition(b"X-One: 1\r\n")
+        assert head.startswith(b"Return-Path: <a@client.test>\r\nReceived: ")
+        assert rest == LARGE[:-3]
+        assert decode_envelope(record.envelope).skip == head.index(b"Received")
+
+    run(test)
+
+
+def test_a_large_message_that_cannot_be_written_again_is_deferred() -> None:
+    async def test(world: World) -> None:
+        _, transport = large(world, Checks(message=(lambda *_: Added(b"X: 1\r\n"),)))
+        await turn()
+        assert transport.take().startswith(b"452 4.3.1")
+        assert not world.store.disk.log
+
+    async def broken(self: MemorySpool) -> Any:
+        raise StoreUnavailable("the disk is full")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MemorySpool, "reread", broken)
+        run(test)
+
+
+def test_whoever_leaves_while_a_large_message_is_written_again_keeps_it() -> None:
+    async def test(world: World) -> None:
+        guest, _ = large(world, Checks(message=(lambda *_: Added(b"X: 1\r\n"),)))
+        guest.connection_lost(None)
+        await turn()
+        assert not world.store.disk.log
+        assert world.count(counts.MESSAGES, "deferred") == 1
+        assert guest.deciding is None
+
+    run(test)
 
 
 def test_whoever_leaves_is_not_waited_for() -> None:

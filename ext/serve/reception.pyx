@@ -12,6 +12,7 @@ from fastsmtp.policy.recipients import Foreign, Unknown
 from fastsmtp.queue.encoded import encode_mail, queue_id
 from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
 from fastsmtp.serve.checks import NONE, Asking
+from fastsmtp.serve.large import Large
 from fastsmtp.serve.refusals import RELAY, UNKNOWN, unavailable
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.store.base import Kind
@@ -161,7 +162,7 @@ cdef class Reception:
         if self.checks.message:
             then = lambda added: self._keep(session, body, stream, added)
             give_up = stream.abort if stream is not None else nothing
-            about = (session, body)
+            about = (session, body if stream is None else stream)
             return self._ask(self.checks.message, session, about, then, give_up)
         return self._keep(session, body, stream, b"")
 
@@ -184,6 +185,9 @@ cdef class Reception:
         if stream is None:
             head = session.head + added if added else session.head
             self.store.submit(session.id, MAIL, envelope, head, body, guest.settle)
+        elif added:
+            large = Large(guest, stream, len(session.head), envelope)
+            large.rewrite(self.store.spool(session.id, session.head + added))
         else:
             stream.finish(Kind.MAIL, envelope, guest.settle)
         return PENDING

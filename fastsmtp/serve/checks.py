@@ -5,8 +5,8 @@
     mail(session)               the reverse-path is known, the queue id is given
     rcpt(session, address)      the address is one of ours
     data(session)               all recipients are known
-    message(session, body)      complete and acceptable; `body` is empty when the octets
-                                are in `session.stream`. May return `Added`
+    message(session, body)      complete and acceptable; `body` is a buffer, or the
+                                `store.base.Spool` of a large one. May return `Added`
 
 A check returns None (go on), a `Refused`, or something to await that gives one of them;
 while it is awaited the session takes no more input, and nobody else waits. Checks of a
@@ -104,7 +104,8 @@ class Asking:
 
     def _decided(self, task: asyncio.Future[Answer]) -> None:
         answer: Answer
-        self.guest.deciding = None
+        if self.guest.deciding is task:
+            self.guest.deciding = None
         if task.cancelled():
             answer = unavailable("the connection was lost")  # said to nobody
         elif isinstance(error := task.exception(), StoreUnavailable):
