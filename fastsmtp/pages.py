@@ -3,6 +3,8 @@
     page 0      the base: sums of what dead processes counted
     page 1 …    slot n of the supervisor's table; slot 1 alone in one process
     page        a header of HEADER cells (see `Place`), then the process's own cells
+    at the end  NAMES names of NAME octets: whose cells are whose where the
+                configuration names what is counted (hooks); the parent writes them
 
 A cell has one writer, its process. Adding up at a scrape reads words that may be one
 step apart, which no counter minds. When a process is dead, and only then, the parent
@@ -25,10 +27,12 @@ from typing import Final, NamedTuple
 from fastsmtp.errors import FormatTooNew
 
 MAGIC: Final = int.from_bytes(b"smtpcell", "big")
-FORMAT: Final = 2
+FORMAT: Final = 3
 HEADER: Final = 24  # cells
 EXCUSE: Final = 64  # octet of the header from which on a text stands
 OCTET: Final = 8  # octets in a cell
+NAMES: Final = 16
+NAME: Final = 64  # octets
 ROLES: Final = ("all", "supervise", "receive", "keep")
 
 
@@ -70,9 +74,15 @@ class Pages:
     def __init__(self, file: int, cells: int, slots: int) -> None:
         self.cells = cells
         self.slots = slots
-        self._page = -(-(HEADER + cells) * OCTET // mmap.PAGESIZE) * mmap.PAGESIZE
-        self._map = mmap.mmap(file, self._page * (slots + 1))
+        self._page = self._octets(cells)
+        self._names = self._page * (slots + 1)
+        self._map = mmap.mmap(file, self._names + NAMES * NAME)
         self._all = memoryview(self._map).cast("q")
+
+    @staticmethod
+    def _octets(cells: int) -> int:
+        """Of a page with its header."""
+        return -(-(HEADER + cells) * OCTET // mmap.PAGESIZE) * mmap.PAGESIZE
 
     @classmethod
     def create(cls, path: Path, cells: int, slots: int) -> Pages:
@@ -80,8 +90,8 @@ class Pages:
         path.unlink(missing_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            page = -(-(HEADER + cells) * OCTET // mmap.PAGESIZE) * mmap.PAGESIZE
-            os.posix_fallocate(file, 0, page * (slots + 1))
+            size = cls._octets(cells) * (slots + 1) + NAMES * NAME
+            os.posix_fallocate(file, 0, size)
             pages = cls(file, cells, slots)
         finally:
             os.close(file)
@@ -132,6 +142,25 @@ class Pages:
         first = slot * self._page + EXCUSE
         if self._map[first : first + room] != cut:
             self._map[first : first + room] = cut
+
+    def names(self) -> list[str]:
+        """Who has which place; "" is nobody."""
+        first = self._names
+        each = range(first, first + NAMES * NAME, NAME)
+        return [self._map[at : at + NAME].rstrip(b"\0").decode() for at in each]
+
+    def name(self, names: Iterable[str]) -> None:
+        """Give each of these a place, by the parent before it starts who counts there.
+        Who had one keeps it, so that counters stay whose they are; the place of one
+        that is gone is taken only when no other is left."""
+        wanted = list(names)
+        known = self.names()
+        free = [n for n, name in enumerate(known) if not name]
+        free += [n for n, name in enumerate(known) if name and name not in wanted]
+        for name in wanted:
+            if name not in known:
+                at = self._names + free.pop(0) * NAME
+                self._map[at : at + NAME] = name.encode()[:NAME].ljust(NAME, b"\0")
 
     def _excuse_of(self, slot: int) -> str:
         first = slot * self._page

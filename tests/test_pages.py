@@ -117,3 +117,21 @@ def test_what_another_process_counted_is_seen(pages: Pages, tmp_path: Path) -> N
     assert pages.sums()[3] == 1000
     pages.fold(2, gauges=[])
     assert pages.sums()[3] == 1000
+
+
+def test_a_name_keeps_its_place(tmp_path: Path, pages: Pages) -> None:
+    assert pages.names() == [""] * 16
+    pages.name(["a", "b"])
+    pages.name(["c", "b"])
+    assert pages.names()[:4] == ["a", "b", "c", ""]
+    assert Pages.open(tmp_path / "cells", CELLS).names()[:3] == ["a", "b", "c"]
+    many = ["b", *(f"n{n}" for n in range(15))]
+    pages.name(many)
+    assert sorted(pages.names()) == sorted(many)
+    assert pages.names()[1] == "b"
+
+
+def test_names_are_not_counted(pages: Pages) -> None:
+    pages.name(["\x7f" * 64] * 1)
+    pages.claim(3, "keep", 1)
+    assert pages.sums() == [0] * CELLS
