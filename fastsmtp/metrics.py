@@ -9,13 +9,14 @@ What is not counted in cells (memory, disks, the queue's depth) is in `LIVE`, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Final, Literal, NamedTuple
 
 from fastsmtp import pulse
 from fastsmtp.cells import Histogram, Labelled
 from fastsmtp.delivery import counts as delivery
+from fastsmtp.hooks import counts as hooks
 from fastsmtp.net import counts as net
 from fastsmtp.pages import ROLES, STATES
 from fastsmtp.queue import counts as queue
@@ -54,7 +55,10 @@ TLS: Final = {
     for n, listener in enumerate(smtp.LISTENERS)
 }
 DNS: Final = Block(max(block.end for block in TLS.values()), net.DNS_CELLS)
-CELLS: Final = DNS.end
+HOOKS: Final = tuple(
+    Block(DNS.end + n * hooks.SLOT, hooks.SLOT) for n in range(hooks.SLOTS)
+)
+CELLS: Final = HOOKS[-1].end
 """Cells of a process's page."""
 
 
@@ -398,6 +402,46 @@ DELIVERING: Final = (
 
 COUNTED: Final = (*(*PROCESS, *RECEIVING, *ENCRYPTING, *ASKING, *STORING, *DELIVERING),)
 """The families that are fed by cells."""
+
+
+def checking(names: Iterable[str] = ()) -> tuple[Family, ...]:
+    """What decides besides the built-in rules; `names` are those of hooks, by slot, ""
+    where there is none (`Pages.names`)."""
+    named = [(block, name) for block, name in zip(HOOKS, names, strict=False) if name]
+    return (
+        family(
+            "histogram",
+            "check_duration_seconds",
+            "From the question to a check to its answer, or to the end of patience.",
+            *(histogram(b, hooks.DURATION, check=f"hook:{name}") for b, name in named),
+        ),
+        family(
+            "counter",
+            "check_results_total",
+            "Answers of checks; error, timeout and busy are failures.",
+            *(
+                series
+                for block, name in named
+                for series in each(block, hooks.ANSWERS, check=f"hook:{name}")
+            ),
+        ),
+        family(
+            "counter",
+            "hook_timeouts_total",
+            "deadline: no answer in time. blocked: a hook held up the event loop.",
+            *(
+                series
+                for block, name in named
+                for series in each(block, hooks.TIMEOUTS, hook=name)
+            ),
+        ),
+    )
+
+
+def counted(names: Iterable[str] = ()) -> tuple[Family, ...]:
+    """COUNTED and what the configuration names; `names` as in `checking`."""
+    return (*COUNTED, *checking(names))
+
 
 GAUGES: Final = frozenset(
     series.place

@@ -29,6 +29,10 @@ HOSTNAME: Final = "hostname"  # a full host name, "mx.example.org"
 MAILBOX: Final = "mailbox"  # an e-mail address; "" is nobody
 CERTIFICATES: Final = "certificates"  # list of { certificate = path, key = path }
 NETWORKS: Final = "networks"  # list of "192.0.2.0/24", "2001:db8::/32"
+CHOICES: Final = "choices"  # list of words of a Literal
+TEXTS: Final = "texts"  # list of texts
+MODULE: Final = "module"  # a .py file, or the dotted name of a module
+TABLE: Final = "table"  # any TOML table
 ALIASES: Final = "aliases"  # table: local-part -> list of e-mail addresses
 
 

@@ -30,6 +30,8 @@ def counting(config: Config, slots: int) -> Pages:
     """The file of counters, made new. Raises `OSError` with its path."""
     path = config.run / PAGES
     try:
-        return Pages.create(path, metrics.CELLS, slots)
+        pages = Pages.create(path, metrics.CELLS, slots)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+    pages.name(config.hooks)
+    return pages

@@ -24,7 +24,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -38,6 +38,7 @@ from fastsmtp.delivery.local import reason as reason_of
 from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.worker import Cells, Worker
 from fastsmtp.errors import StoreUnavailable
+from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.mailbox import account
 from fastsmtp.net.certificates import Certificates, Expiries
 from fastsmtp.pages import Pages
@@ -49,6 +50,7 @@ from fastsmtp.queue.message import queue_id
 from fastsmtp.queue.schedule import Schedule, recover
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
+from fastsmtp.serve.checks import Checks
 from fastsmtp.serve.control import ControlServer
 from fastsmtp.serve.http import HttpServer
 from fastsmtp.serve.http import watching as routes
@@ -268,13 +270,25 @@ async def receiving(
     """Take in mail on `sockets`, which stay open when this is left."""
     async with contextlib.AsyncExitStack() as stack:
         certificates = await stack.enter_async_context(certified(process))
+        hooks = await stack.enter_async_context(deciding(process))
         smtpds = []
         for listener, mine in sockets.items():
-            smtpd = smtpd_for(listener, process, store, people, certificates)
+            checks = hooks.checks(listener)
+            smtpd = smtpd_for(listener, process, store, people, certificates, checks)
             smtpds.append(smtpd)
             stack.callback(smtpd.close)
             await smtpd.open(mine)
         yield smtpds
+
+
+def deciding(process: Process) -> AbstractAsyncContextManager[Deciding]:
+    """The hooks of the configuration; raises `CannotOpen`, an `OSError`."""
+    places = {name: n for n, name in enumerate(process.pages.names())}
+
+    def cells(name: str) -> memoryview[int]:
+        return metrics.HOOKS[places[name]].of(process.cells)
+
+    return opened(process.config.hooks, cells, process.report)
 
 
 @asynccontextmanager
@@ -295,6 +309,7 @@ def smtpd_for(
     store: LmdbStore,
     people: People,
     certificates: Certificates | None,
+    checks: Checks,
 ) -> Smtpd:
     config = process.config
     terms = Terms(
@@ -302,6 +317,7 @@ def smtpd_for(
         config.smtp,
         metrics.SMTP[listener].of(process.cells),
         listener,
+        checks=checks,
         certificates=certificates,
         handshakes=metrics.TLS[listener].of(process.cells),
     )

@@ -11,13 +11,13 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 import fastsmtp
 from fastsmtp.cells import Histogram
-from fastsmtp.metrics import COUNTED, LARGEST, LIVE, STORE, Labels, Series
+from fastsmtp.metrics import LARGEST, LIVE, STORE, Labels, Series, counted
 from fastsmtp.pages import Page, Pages
 from fastsmtp.store.counts import Count
 
@@ -95,10 +95,14 @@ def heading(name: str, kind: str, doc: str) -> str:
     return f"# HELP {name} {doc}\n# TYPE {name} {kind}"
 
 
-def prepare() -> list[str | Plain | Buckets]:
-    """Everything that stands in front of a number, in the order of the text."""
+def prepare(names: Sequence[str]) -> list[str | Plain | Buckets]:
+    """Everything that stands in front of a number, in the order of the text.
+
+    names  of hooks by slot, see `metrics.checking`"""
     parts: list[str | Plain | Buckets] = []
-    for family in COUNTED:
+    for family in counted(names):
+        if not family.series:
+            continue
         parts.append(heading(family.name, family.kind, family.doc))
         alike: dict[str, list[Series]] = {}
         for series in family.series:
@@ -133,7 +137,8 @@ class Scrape:
         self._paths = paths
         self._depth = depth
         self.expiries = expiries
-        self._parts = prepare()
+        self._names = pages.names()
+        self._parts = prepare(self._names)
         self._build = build_info()
         self._started = time.time()
         self.reloaded(True)
@@ -145,6 +150,8 @@ class Scrape:
             self._reloaded = time.time()
 
     def text(self) -> str:
+        if (names := self._pages.names()) != self._names:
+            self._names, self._parts = names, prepare(names)
         cells = self._pages.sums(LARGEST)
         lines: list[str] = [self._build]
         for part in self._parts:

@@ -137,6 +137,7 @@ class Single:
             opened = self._doors.open_more(config)
         except CannotListen as error:
             raise Declined(why_not(error)) from None
+        self._process.pages.name(config.hooks)
         try:
             stack, smtpds = await self._receive(config)
         except OSError as error:

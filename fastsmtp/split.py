@@ -155,6 +155,7 @@ class Split:
         except CannotListen as error:
             raise Declined(why_not(error)) from None
         old, supervisor = self.config, self.supervisor
+        self._process.pages.name(config.hooks)
         try:
             new = self._receivers(config)
             supervisor.config = config.to_json().decode()

@@ -49,6 +49,11 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "report": (("facts",), ("msgspec",), IO),
     "delivery": ((*BELOW, *WATCH), ("msgspec",), IO),
     "serve": ((*BELOW, *WATCH), ("httptools", "msgspec"), IO),
+    "hooks": (
+        (*LOW, "smtp", "store.base", "serve.checks", "serve.guest", "report"),
+        ("httptools", "msgspec"),
+        IO,
+    ),
     "config": (EVERYTHING, ("msgspec",), IO),
     "doors": (EVERYTHING, (), IO),
     "ending": ((), (), IO),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastsmtp import metrics
-from fastsmtp.metrics import CELLS, COUNTED, GAUGES, LARGEST, LIVE, Family
+from fastsmtp.metrics import CELLS, GAUGES, LARGEST, LIVE, Family, counted
 from fastsmtp.pages import Pages
 from fastsmtp.scrape import Scrape
 
@@ -58,6 +58,9 @@ PROMISED = {
     "fastsmtp_disk_free_bytes": "path_role",
     "fastsmtp_disk_free_inodes": "path_role",
     "fastsmtp_event_loop_lag_seconds": "",
+    "fastsmtp_check_duration_seconds": "check",
+    "fastsmtp_check_results_total": "check result",
+    "fastsmtp_hook_timeouts_total": "hook kind",
     "process_cpu_seconds_total": "role",
     "process_resident_memory_bytes": "role",
     "process_open_fds": "role",
@@ -65,6 +68,10 @@ PROMISED = {
     "python_gc_collections_total": "generation",
 }
 """Metrics of the first server, as dashboards and alerts may rely on them."""
+
+HOOKS = [f"hook{n}" for n in range(16)]
+COUNTED = counted(HOOKS)
+"""What a server counts that has all the hooks it may have."""
 
 NO_UNIT = {"fastsmtp_store_oldest_reader_txn_age"}
 
@@ -82,6 +89,7 @@ def declared() -> dict[str, tuple[str, list[dict[str, str]]]]:
 @pytest.fixture
 def text(tmp_path: Path) -> str:
     pages = Pages.create(tmp_path / "cells", CELLS, 1)
+    pages.name(HOOKS)
     return Scrape(pages, {"data": tmp_path, "run": tmp_path}).text()
 
 

@@ -3,6 +3,7 @@
 source   the TOML text, the lines of its keys, the environment
 kinds    how each kind of setting is written
 reader   source -> Config, collecting every mistake
+hooked   the modules of hooks: that they can be imported, and their options
 meaning  what is well written and yet wrong
 model    Config itself
 document the same option texts as a commented file and as a page
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from fastsmtp.config.hooked import hooked
 from fastsmtp.config.meaning import Known, examine
 from fastsmtp.config.model import (
     Config,
@@ -74,7 +76,8 @@ def check(
     except ConfigErrors as errors:
         return None, errors.problems
     reader = Reader(source)
-    config = reader.config()
+    config = hooked(reader.config(), reader)
+    reader.unused()
     problems = reader.problems + examine(config, source, known)
     problems.sort(key=lambda problem: (problem.line == 0, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):

@@ -8,7 +8,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from fastsmtp.config.kinds import Setting, key, limits, show, toml
 from fastsmtp.config.model import Config
-from fastsmtp.options import CHOICE
+from fastsmtp.options import CHOICE, CHOICES
 
 WIDTH: Final = 80
 REQUIRED_EXAMPLES: Final = {
@@ -17,6 +17,7 @@ REQUIRED_EXAMPLES: Final = {
 }
 UNSET_EXAMPLES: Final = {"run": '"/run/fastsmtp"'}
 NAMED_EXAMPLE: Final = "example.org"
+NAMED_EXAMPLES: Final = {"domains": f'"{NAMED_EXAMPLE}"', "hooks": "NAME"}
 
 
 def tables() -> Iterator[tuple[str, type]]:
@@ -26,7 +27,7 @@ def tables() -> Iterator[tuple[str, type]]:
         if is_dataclass(hint):
             yield name, hint  # type: ignore[misc]
         elif get_origin(hint) is dict:
-            yield f'{name}."{NAMED_EXAMPLE}"', get_args(hint)[1]
+            yield f"{name}.{NAMED_EXAMPLES[name]}", get_args(hint)[1]
 
 
 def settings(cls: type) -> Iterator[tuple[Field[Any], Setting]]:
@@ -57,12 +58,23 @@ def defaults(values: Mapping[str, Any] | None = None) -> str:
         if name.startswith("domains."):
             blocks += _domains(cls, given.get("domains"))
             continue
+        if name.startswith("hooks."):
+            blocks.append(_without_one(name, cls))
+            continue
         lines = [f"[{name}]"] if name else []
         prefix = f"{name}." if name else ""
         for field, setting in settings(cls):
             lines += _lines(field, setting, given.get(prefix + field.name))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) + "\n"
+
+
+def _without_one(name: str, cls: type) -> str:
+    """A table that is there only where somebody wants it."""
+    shown = [
+        f"#   {field.name} = {default(field, s) or '…'}" for field, s in settings(cls)
+    ]
+    return "\n".join((f"# [{name}]  docs/hooks.md", *shown))
 
 
 def _domains(cls: type, given: Mapping[str, Mapping[str, Any]] | None) -> list[str]:
@@ -87,8 +99,8 @@ def _lines(field: Field[Any], setting: Setting, given: Any) -> list[str]:
 
 def _about(setting: Setting) -> str:
     bounds = limits(setting)
-    if setting.kind == CHOICE:
-        bounds = f"one of {bounds}"
+    if setting.kind in (CHOICE, CHOICES):
+        bounds = f"{'one' if setting.kind == CHOICE else 'some'} of {bounds}"
     return f"{setting.meta['doc']}; {bounds}" if bounds else str(setting.meta["doc"])
 
 
@@ -141,6 +153,6 @@ def markdown() -> str:
 
 
 def _without_default(name: str) -> str:
-    if name in REQUIRED_EXAMPLES:
+    if name in (*REQUIRED_EXAMPLES, "module"):
         return "needed"
     return "`run` in `data`" if name == "run" else "unset"

@@ -20,15 +20,19 @@ from fastsmtp.options import (
     ALIASES,
     CERTIFICATES,
     CHOICE,
+    CHOICES,
     COUNT,
     DURATION,
     HOSTNAME,
     MAILBOX,
+    MODULE,
     NETWORKS,
     PATH,
     SIZE,
     SWITCH,
+    TABLE,
     TEXT,
+    TEXTS,
     split_address,
 )
 
@@ -63,7 +67,8 @@ class Setting(NamedTuple):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        return get_args(self.hint)
+        hint = get_args(self.hint)[0] if self.kind == CHOICES else self.hint
+        return get_args(hint)
 
 
 _SIZES: Final = {
@@ -82,6 +87,7 @@ _TIMES: Final = {
 }
 _MEASURE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+_MODULE: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _PAIR: Final = ("certificate", "key")
 _ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 
@@ -186,6 +192,28 @@ def _choice(raw: Any, setting: Setting) -> str:
     if raw not in setting.choices:
         raise Wrong(Fault("is not one of the words allowed"))
     return str(raw)
+
+
+def _choices(raw: Any, setting: Setting) -> list[str]:
+    return _each(raw, setting, _choice)
+
+
+def _texts(raw: Any, setting: Setting) -> list[str]:
+    return _each(raw, setting, _text)
+
+
+def _module(raw: Any, setting: Setting) -> str:
+    """A path that ends in .py, or a dotted name."""
+    text = _text(raw, setting)
+    if not text.endswith(".py") and not _MODULE.fullmatch(text):
+        raise Wrong(Fault("is neither a .py file nor the name of a module"))
+    return text
+
+
+def _table(raw: Any, setting: Setting) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise Wrong(Fault("is not a table", advice="write { name = value }"))
+    return raw
 
 
 def _address(raw: Any, setting: Setting) -> str:
@@ -339,6 +367,10 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     HOSTNAME: _hostname,
     MAILBOX: _mailbox,
     ALIASES: _aliases,
+    CHOICES: _choices,
+    MODULE: _module,
+    TABLE: _table,
+    TEXTS: _texts,
     CERTIFICATES: _certificates,
 }
 
@@ -356,9 +388,9 @@ def read_text(text: str, setting: Setting) -> Any:
     """The same from an environment variable or a file: plain text, or TOML where the
     value is a list or a table; a list of words may be given with commas."""
     raw: Any = text
-    if setting.kind in (COUNT, SWITCH, ALIASES, CERTIFICATES):
+    if setting.kind in (COUNT, SWITCH, ALIASES, CERTIFICATES, TABLE):
         raw = _toml(text)
-    elif setting.kind in (ADDRESSES, NETWORKS):
+    elif setting.kind in (ADDRESSES, CHOICES, NETWORKS, TEXTS):
         words = [word.strip() for word in text.split(",") if word.strip()]
         raw = _toml(text) if text.lstrip().startswith("[") and '"' in text else words
     return read(raw, setting)
@@ -378,6 +410,10 @@ _ALLOWED: Final[Mapping[str, str]] = {
     DURATION: 'a time such as "5 min", "250 ms" or "1 d", or a number of seconds',
     SWITCH: "true or false",
     CHOICE: "one of",
+    CHOICES: "a list of these:",
+    MODULE: 'a .py file or a dotted name, such as "fastsmtp.hooks.rspamd"',
+    TABLE: "a table",
+    TEXTS: 'a list of texts: ["…", "…"]',
     ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25", or "" for none',
     ADDRESSES: 'a list of "host:port", such as ["0.0.0.0:25", "[::]:25"]',
     NETWORKS: 'a list of networks, such as ["192.0.2.0/24", "2001:db8::/32"]',
@@ -396,13 +432,13 @@ def allowed(setting: Setting) -> str:
 
 def _joined(setting: Setting) -> str:
     words = limits(setting)
-    separator = " " if setting.kind == CHOICE else ", "
+    separator = " " if setting.kind in (CHOICE, CHOICES) else ", "
     return separator + words if words else ""
 
 
 def limits(setting: Setting) -> str:
     """The words or the range that a value must keep to; "" when there are none."""
-    if setting.kind == CHOICE:
+    if setting.kind in (CHOICE, CHOICES):
         return ", ".join(f'"{word}"' for word in setting.choices)
     low, high = setting.meta.get("low"), setting.meta.get("high")
     return ", ".join(

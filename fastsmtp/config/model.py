@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.hooks.options import HookOptions
 from fastsmtp.net.options import DnsOptions, TlsOptions
 from fastsmtp.options import (
     ADDRESS,
@@ -79,6 +80,7 @@ class Config:
     tls: TlsOptions = field(default_factory=TlsOptions)
     dns: DnsOptions = field(default_factory=DnsOptions)
     domains: dict[str, DomainOptions]
+    hooks: dict[str, HookOptions] = field(default_factory=dict)
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     log: LogOptions = field(default_factory=LogOptions)
     processes: ProcessOptions = field(default_factory=ProcessOptions)

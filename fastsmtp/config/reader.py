@@ -1,5 +1,6 @@
 """From a source to a `Config`: every value decoded, every mistake collected."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from difflib import get_close_matches
@@ -21,6 +22,7 @@ from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
 from fastsmtp.config.source import PREFIX, Source
+from fastsmtp.options import PATH
 
 SHOWN: Final = 60  # characters of a value in a message
 ABSENT: Final = object()
@@ -51,11 +53,15 @@ class Reader:
         """Of use only when no problem is an error; until then a stand-in takes the
         place of what is missing, so that the rest can be checked."""
         values = self.table(Config, self.source.tree, ())
-        self.unused()
         values = {**STAND_INS, **values}
         for name in ("data", "run"):
             if name in values:
                 values[name] = self.source.base / values[name]
+        if "hooks" in values:
+            values["hooks"] = {
+                name: hook.moved(self.source.base.joinpath)
+                for name, hook in values["hooks"].items()
+            }
         if "tls" in values:
             values["tls"] = values["tls"].moved(self.source.base.joinpath)
         return Config(**values)
@@ -99,24 +105,37 @@ class Reader:
         return {}
 
     def named(self, cls: Any, raw: Any, path: Key) -> Any:
-        """`[domains."x"]`: a table per name. Names are lower-cased."""
+        """`[domains."x"]`, `[hooks.x]`: a table per name. Names are lower-cased."""
         found: dict[str, Any] = {}
+        name_fault, such_as, needed = NAMES[str(path[0])]
         for name, inner in self.mapping(raw, path).items():
             here = (*path, name)
             if fault := name_fault(name):
-                self.wrong(here, ABSENT, Fault(fault), 'a domain such as "example.org"')
+                self.wrong(here, ABSENT, Fault(fault), such_as)
             elif name.lower() in found:
                 self.wrong(here, ABSENT, Fault("stands twice; case does not count"))
             else:
                 values = self.table(cls, self.mapping(inner, here), here)
-                found[name.lower()] = cls(**values)
-        for name in self.named_in_environment(path):
+                if self.whole(cls, values):
+                    found[name.lower()] = cls(**values)
+        for name in self.named_in_environment(path) if needed else ():
             values = self.table(cls, {}, (*path, name))
             found.setdefault(name, cls(**values))
-        if found or any(problem.key.startswith("domains") for problem in self.problems):
+        wrong = any(problem.key.startswith("domains") for problem in self.problems)
+        if found or wrong or not needed:
             return found
         self.missing(path, None)
         return ABSENT
+
+    @staticmethod
+    def whole(cls: Any, values: Mapping[str, Any]) -> bool:
+        """Whether nothing is missing; what is has been reported."""
+        needed = (
+            field.name
+            for field in fields(cls)
+            if field.default is MISSING and field.default_factory is MISSING
+        )
+        return all(name in values for name in needed)
 
     def named_in_environment(self, path: Key) -> Iterator[str]:
         """FASTSMTP_DOMAINS="example.org, example.net": domains with the defaults."""
@@ -207,6 +226,7 @@ class Reader:
         )
 
     def missing(self, path: Key, setting: Setting | None) -> None:
+        place = self.source.place(path)
         name = dotted(path)
         line = f"{name} = …"
         if setting is None:
@@ -215,13 +235,22 @@ class Reader:
             Problem(
                 source=self.source.file,
                 key=name,
-                line=1,
-                column=1,
+                line=place.line,
+                column=place.column,
                 text="is missing and has no default",
                 allowed=allowed(setting) if setting else "",
                 advice=f"add {line}",
             )
         )
+
+    def options(self, cls: Any, path: Key, raw: Mapping[str, Any]) -> Any:
+        """A table that a module of a user described; relative paths are moved. None
+        when it is not whole."""
+        values = self.table(cls, raw, path)
+        for field in fields(cls):
+            if field.metadata["kind"] == PATH and values.get(field.name) is not None:
+                values[field.name] = self.source.base / values[field.name]
+        return cls(**values) if self.whole(cls, values) else None
 
     def unknown(self, name: str, known: tuple[str, ...], path: Key, raw: Any) -> None:
         self.wrong(path, raw, Fault("is not a setting", advice=_nearest(name, known)))
@@ -242,6 +271,20 @@ class Reader:
                 )
             )
 
+
+HOOK_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def hook_name_fault(name: str) -> str | None:
+    """Hooks are named in metrics and in the log."""
+    return None if HOOK_NAME.fullmatch(name.lower()) else "is no name for a hook"
+
+
+NAMES: Final = {
+    "domains": (name_fault, 'a domain such as "example.org"', True),
+    "hooks": (hook_name_fault, "letters, digits, _ and -, at most 32", False),
+}
+"""Tables with a table per name: what a name may be, and whether one is needed."""
 
 TOLERATED: Final = frozenset({"build"})  # FASTSMTP_BUILD: how setup.py compiles
 
