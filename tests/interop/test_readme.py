@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from crash.kill_rig import until
 
+from bench.client import pending
 from bench.served import free_port
 from fastsmtp.cli import main
 
@@ -41,13 +42,14 @@ class Demo:
     """What `make run` serves, on ports of its own."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.port = home, free_port()
+        self.home, self.port, watched = home, free_port(), free_port()
+        self.metrics = f"http://127.0.0.1:{watched}/metrics"
         words = ["--domain", "example.test", "--hostname", "mx.example.test"]
         people = ["--account", "alice", "--account", "bob"]
         assert main(["quickstart", str(home), *words, *people]) == 0
         places = {
             "FASTSMTP_SMTP__LISTEN": f"127.0.0.1:{self.port}",
-            "FASTSMTP_METRICS__LISTEN": f"127.0.0.1:{free_port()}",
+            "FASTSMTP_METRICS__LISTEN": f"127.0.0.1:{watched}",
         }
         program = [sys.executable, "-m", "fastsmtp.cli"]
         with (home / "log").open("wb") as log:
@@ -92,6 +94,7 @@ def test_the_first_mail(demo: Demo) -> None:
     assert len(sessions()) == 3
     for command, output in sessions():
         assert plain(demo.run(command)) == plain(output)
+        until(lambda: pending(demo.metrics) == 0, 20, "what was sent is delivered")
 
 
 def test_the_dialogue(demo: Demo) -> None:
