@@ -22,6 +22,7 @@ DURATION: Final = "duration"  # seconds; written "5 min", "250 ms", "1 d" or a n
 TEXT: Final = "text"
 SWITCH: Final = "switch"  # true or false
 CHOICE: Final = "choice"  # one word of a Literal
+CHOICES: Final = "choices"  # a list of words of a list[Literal]
 ADDRESS: Final = "address"  # "host:port", "[::1]:port"; "" is none
 ADDRESSES: Final = "addresses"  # list of "host:port"
 PATH: Final = "path"  # a pathlib.Path; a relative one starts at the file's folder
@@ -33,6 +34,7 @@ CHOICES: Final = "choices"  # list of words of a Literal
 TEXTS: Final = "texts"  # list of texts
 MODULE: Final = "module"  # a .py file, or the dotted name of a module
 TABLE: Final = "table"  # any TOML table
+SENDERS: Final = "senders"  # table: account -> addresses, "@domain" or "*"
 ALIASES: Final = "aliases"  # table: local-part -> list of e-mail addresses
 
 

@@ -10,6 +10,7 @@ import hmac
 import secrets
 import stringprep
 import unicodedata
+from base64 import b64encode
 from typing import Final
 
 import argon2
@@ -20,6 +21,20 @@ from fastsmtp.auth.accounts import ScramKeys
 _HASHER: Final = argon2.PasswordHasher(
     time_cost=2, memory_cost=19 * 1024, parallelism=1, hash_len=32, salt_len=16
 )
+
+
+def _record_of_nobody() -> str:
+    """A record of our cost that no password is known for: its hash is random."""
+    p = _HASHER
+    salt, made = (
+        b64encode(secrets.token_bytes(size)).rstrip(b"=").decode()
+        for size in (p.salt_len, p.hash_len)
+    )
+    cost = f"m={p.memory_cost},t={p.time_cost},p={p.parallelism}"
+    return f"$argon2id$v=19${cost}${salt}${made}"
+
+
+_NOBODY: Final = _record_of_nobody()
 ITERATIONS: Final = 4096  # RFC 7677 section 4: at least 4096
 SALT: Final = 16  # octets
 LONGEST: Final = 1024  # octets of a prepared password: bounds what hashing costs
@@ -45,6 +60,8 @@ def prepare(password: str) -> bytes:
     """SASLprep (RFC 4013): mapped, normalised to NFKC, checked, in UTF-8.
 
     Raises `ValueError` with a sentence for the person who chose the password."""
+    if password.isascii() and password.isprintable() and 0 < len(password) <= LONGEST:
+        return password.encode()  # what all that follows would make of it
     mapped = "".join(
         " " if stringprep.in_table_c12(c) else c
         for c in password
@@ -87,19 +104,9 @@ def verify_password(record: str, password: str) -> bool:
     except ValueError:
         candidate, record = b"x", ""
     try:
-        return _HASHER.verify(record or _nobody(), candidate) and bool(record)
+        return _HASHER.verify(record or _NOBODY, candidate) and bool(record)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return False
-
-
-_made: list[str] = []
-
-
-def _nobody() -> str:
-    """A record that no password fits, made once."""
-    if not _made:
-        _made.append(_HASHER.hash(secrets.token_bytes(32)))
-    return _made[0]
 
 
 def outdated(record: str) -> bool:

@@ -28,6 +28,7 @@ from fastsmtp.options import (
     MODULE,
     NETWORKS,
     PATH,
+    SENDERS,
     SIZE,
     SWITCH,
     TABLE,
@@ -195,7 +196,10 @@ def _choice(raw: Any, setting: Setting) -> str:
 
 
 def _choices(raw: Any, setting: Setting) -> list[str]:
-    return _each(raw, setting, _choice)
+    values = _each(raw, setting, _choice)
+    if len(set(values)) < len(values):
+        raise Wrong(Fault("names one of them twice"))
+    return values
 
 
 def _texts(raw: Any, setting: Setting) -> list[str]:
@@ -324,6 +328,36 @@ def _alias(name: str, targets: Any, setting: Setting) -> list[str]:
     return found
 
 
+def _senders(raw: Any, setting: Setting) -> dict[str, list[str]]:
+    if not isinstance(raw, dict):
+        raise Wrong(Fault("is not a table", advice='write { "account" = ["address"] }'))
+    found: dict[str, list[str]] = {}
+    faults = []
+    for account, senders in raw.items():
+        fault = mailbox_fault(account)
+        if fault is not None:
+            faults.append(Fault(f"stands for an account and {fault}", (account,)))
+            continue
+        try:
+            found[account] = _each(senders, setting, _sender)
+        except Wrong as wrong:
+            faults += [
+                Fault(f.text, (account, *f.below), f.advice) for f in wrong.faults
+            ]
+    if faults:
+        raise Wrong(*faults)
+    return found
+
+
+def _sender(raw: Any, setting: Setting) -> str:
+    """An address, "@domain" for all of a domain, "*" for all there are."""
+    text = _text(raw, setting)
+    fault = name_fault(text[1:]) if text.startswith("@") else mailbox_fault(text)
+    if text != "*" and fault is not None:
+        raise Wrong(Fault(fault))
+    return text
+
+
 def _pair(raw: Any, setting: Setting) -> CertificatePair:
     if not isinstance(raw, dict):
         raise Wrong(
@@ -360,6 +394,7 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     DURATION: _duration,
     SWITCH: _switch,
     CHOICE: _choice,
+    CHOICES: _choices,
     ADDRESS: _address,
     ADDRESSES: _addresses,
     NETWORKS: _networks,
@@ -371,6 +406,7 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     MODULE: _module,
     TABLE: _table,
     TEXTS: _texts,
+    SENDERS: _senders,
     CERTIFICATES: _certificates,
 }
 
@@ -388,7 +424,7 @@ def read_text(text: str, setting: Setting) -> Any:
     """The same from an environment variable or a file: plain text, or TOML where the
     value is a list or a table; a list of words may be given with commas."""
     raw: Any = text
-    if setting.kind in (COUNT, SWITCH, ALIASES, CERTIFICATES, TABLE):
+    if setting.kind in (COUNT, SWITCH, ALIASES, SENDERS, CERTIFICATES, TABLE):
         raw = _toml(text)
     elif setting.kind in (ADDRESSES, CHOICES, NETWORKS, TEXTS):
         words = [word.strip() for word in text.split(",") if word.strip()]
@@ -421,6 +457,7 @@ _ALLOWED: Final[Mapping[str, str]] = {
     HOSTNAME: 'a full host name such as "mx.example.org"',
     MAILBOX: 'an e-mail address such as "alice@example.org"',
     CERTIFICATES: 'a list of pairs: [{ certificate = "mx.crt", key = "mx.key" }]',
+    SENDERS: 'a table of lists: { "alice@example.org" = ["@example.net"] }',
     ALIASES: 'a table of lists of addresses: { sales = ["alice@example.org"] }',
 }
 

@@ -1,0 +1,16 @@
+"""The cells of a process that lets clients log in."""
+
+from typing import Final
+
+from fastsmtp.cells import Labelled
+
+PROTOCOLS: Final = ("smtp",)
+MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+RESULTS: Final = ("ok", "bad_password", "unknown_user", "blocked", "error")
+"""blocked: not looked at, after too many failures; error: nonsense from the client, or
+our own trouble."""
+
+ATTEMPTS: Final = Labelled(
+    0, (("protocol", PROTOCOLS), ("mechanism", MECHANISMS), ("result", RESULTS))
+)
+CELLS: Final = ATTEMPTS.end
