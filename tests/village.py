@@ -45,9 +45,11 @@ def at(name: str) -> str:
     return name if "@" in name else f"{name}@{DOMAIN}"
 
 
-def envelope(*recipients: str, sender: str = "s@far.test", arrived: int = NOW) -> bytes:
+def envelope(
+    *recipients: str, sender: str = "s@far.test", arrived: int = NOW, login: str = ""
+) -> bytes:
     to = tuple(Recipient(at(name)) for name in recipients)
-    return encode_envelope(Envelope(sender, to, arrived, 10))
+    return encode_envelope(Envelope(sender, to, arrived, 10, login=login))
 
 
 PATIENT = DeliveryOptions()
@@ -127,9 +129,12 @@ class Village:
         self.directory.changed()
         self.route.changed()
 
-    async def send(self, *recipients: str, body: bytes = b"body\r\n") -> int:
+    async def send(
+        self, *recipients: str, body: bytes = b"body\r\n", login: str = ""
+    ) -> int:
         """Append a message and wait until it is applied."""
-        id = await self.store.append(Kind.MAIL, envelope(*recipients), body)
+        wrapped = envelope(*recipients, login=login)
+        id = await self.store.append(Kind.MAIL, wrapped, body)
         async with self.keeping():
             await self.store.applied(id)
         return id

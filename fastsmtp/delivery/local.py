@@ -3,7 +3,8 @@
 `LocalDelivery` is the keeper's `Apply`. For each recipient it files an email in INBOX
 (UID and MODSEQ are given here); one body serves them all. Whoever cannot be served,
 for whatever reason, is put into a queue entry and no one else suffers from it. That
-entry remembers which accounts have their copy, so none gets a second one.
+entry remembers which accounts have their copy, so none gets a second one. What a user
+who logged in sends to other servers is put there too, and rests.
 
 Nearly all mail is for INBOXes that are in order, and takes the compiled way, `quick`,
 which comes to the same. What stands here decides about the rest; it is what is right.
@@ -17,15 +18,19 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from fastsmtp.delivery.inboxes import Inboxes
-from fastsmtp.delivery.route import NoRoute, Route
+from fastsmtp.delivery.route import Elsewhere, NoRoute, Route
 from fastsmtp.delivery.tally import LocalTally
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.queue import backoff, moves
+from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import (
     Envelope,
     Filing,
     Queued,
+    Standing,
     State,
     Target,
     decode_envelope,
@@ -33,6 +38,7 @@ from fastsmtp.queue.message import (
 from fastsmtp.store import keys
 from fastsmtp.store.base import Put, Read, Record, Writes
 
+FOR_OTHERS: Final = "for another server: kept until mail can be sent there"
 _INBOX_KEY: Final = keys.mailbox(INBOX)
 _HEAD: Final = keys.HEAD
 
@@ -70,6 +76,7 @@ class LocalDelivery:
     ) -> None:
         self._route = route
         self._count = LocalTally(deliveries, queue).count
+        self._events = queue
         self._steps = steps
         self._clock = clock
         self._failed = failed
@@ -90,7 +97,10 @@ class LocalDelivery:
             try:
                 destinations = route(address)
             except Exception as error:
-                targets.append(self._defer(record.id, address, address, error))
+                if envelope.login and isinstance(error, Elsewhere):
+                    targets.append(_at_another_server(address))
+                else:
+                    targets.append(self._defer(record.id, address, address, error))
                 continue
             for part, name in destinations:
                 if part in done:
@@ -106,7 +116,8 @@ class LocalDelivery:
             self._enqueue(record, envelope, (targets, tuple(done)), puts, read)
             refs += 1
         now = self._clock()
-        self._count(len(done), len(targets), now - start, now - envelope.arrived / 1000)
+        failed = sum(target.attempts for target in targets)
+        self._count(len(done), failed, now - start, now - envelope.arrived / 1000)
         return Writes(puts, [], refs)
 
     def _add(self, part: int, mail: Mail, read: Read) -> list[Put]:
@@ -151,15 +162,24 @@ class LocalDelivery:
         puts: list[Put],
         read: Read,
     ) -> None:
-        """The entry for those who were not reached."""
+        """The entry for those who were not reached. It is on hold when nobody of them
+        can be tried again."""
         failed, done = outcome
         pause = backoff.pause(1, backoff.chance_of(record.id), self._steps)
         due = envelope.arrived + pause
         targets = tuple(
-            Target(t.address, t.recipient, t.standing, t.attempts, due, t.error)
-            for t in failed
+            replace(t, due=due) if t.standing == Standing.WAITING else t for t in failed
         )
-        queued = Queued(envelope, record.length, State.DEFERRED, due, targets, done)
+        again = any(t.standing == Standing.WAITING for t in targets)
+        state = State.DEFERRED if again else State.HOLD
+        self._events[events.HELD] += not again
+        queued = Queued(
+            envelope, record.length, state, due if again else 0, targets, done
+        )
         move = moves.enter(record.id, queued)
         moves.settle(move, lambda key: read(keys.QUEUE, key))
         puts += [(keys.QUEUE, key, value) for key, value in move.puts]
+
+
+def _at_another_server(address: str) -> Target:
+    return Target(address, address, Standing.ELSEWHERE, error=FOR_OTHERS)

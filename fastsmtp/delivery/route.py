@@ -21,6 +21,10 @@ class NoRoute(Exception):
     """Nobody here gets it now; the text says why, for the entry and for people."""
 
 
+class Elsewhere(NoRoute):
+    """It is no domain of ours."""
+
+
 class Route:
     """From an address to accounts; remembers what it found until `changed`.
 
@@ -50,7 +54,7 @@ class Route:
         if isinstance(verdict, Unknown):
             raise NoRoute("no such user here")
         if isinstance(verdict, Foreign):
-            raise NoRoute("not a domain of ours")
+            raise Elsewhere("not a domain of ours")
         found = []
         for name in verdict.accounts:
             account = self._lookup(name)

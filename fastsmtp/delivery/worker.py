@@ -187,11 +187,11 @@ class Worker:
     ) -> None:
         """The move that follows from how all recipients stand now."""
         waiting = [t.due for t in targets if t.standing == Standing.WAITING]
-        given_up = any(t.standing == Standing.GIVEN_UP for t in targets)
+        unreached = any(t.standing != Standing.DELIVERED for t in targets)
         if waiting:
             queued = _with(work, State.DEFERRED, min(waiting), targets)
             await moves.make(self._store, moves.revise(held, queued))
-        elif given_up:
+        elif unreached:
             queued = _with(work, State.HOLD, 0, targets)
             await moves.make(self._store, moves.revise(held, queued))
             self._cells.queue[events.HELD] += 1

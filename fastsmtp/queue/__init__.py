@@ -23,12 +23,15 @@ change with the state a message rests in, so not when it becomes active.
                            emails, one reference each, and the applied position
     incoming   deferred    keeper, `delivery.local`: some not reached; with the emails
                            of the others, `moves.enter`, one reference more
+    incoming   hold        `delivery.local`: the same, and those who are left are at
+                           other servers; a user who logged in sent it
     deferred   active      `schedule`, Store.claim: `d` becomes `l`
     scheduled  active      the same
     active     deferred    `delivery.worker`, `moves.revise`: some not reached yet
     active     active      `delivery.worker`, `moves.note`: all reached, marks to clear
     active     deferred    `delivery.worker`, `moves.put_back`: its own trouble
-    active     hold        `delivery.worker`, `moves.revise`: given up, bounce is owed
+    active     hold        `delivery.worker`, `moves.revise`: given up, bounce is owed;
+                           or those who are left are at other servers
     active     delivered   `delivery.worker`, `moves.leave`; gives up the reference
     active     deferred    `schedule.recover`, Store.release: the holder is dead
                scheduled   (whichever it rested in: the lease keeps the due entry)

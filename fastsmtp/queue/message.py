@@ -53,6 +53,7 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     requiretls    RFC 8689 4: goes on over TLS or not at all
     ret, envid    RFC 3461 4.3, 4.4; "" when it was not said
     submitter     AUTH= of a client we know (RFC 4954 5); "" is nobody
+    login         the account that submitted it; "" when nobody had logged in
     """
 
     reverse_path: str
@@ -68,6 +69,7 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ret: str = ""
     envid: str = ""
     submitter: str = ""
+    login: str = ""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -99,6 +101,7 @@ class Standing(IntEnum):
     WAITING = 0  # to be tried when due
     DELIVERED = 1
     GIVEN_UP = 2  # tried for too long; the sender is owed a bounce
+    ELSEWHERE = 3  # at another server: kept until mail can be sent there
 
 
 class Target(msgspec.Struct, array_like=True, frozen=True, gc=False):
