@@ -14,6 +14,7 @@ from itertools import product
 from typing import Final, Literal, NamedTuple
 
 from fastsmtp import pulse
+from fastsmtp.auth import counts as auth
 from fastsmtp.cells import Histogram, Labelled
 from fastsmtp.delivery import counts as delivery
 from fastsmtp.hooks import counts as hooks
@@ -58,7 +59,8 @@ DNS: Final = Block(max(block.end for block in TLS.values()), net.DNS_CELLS)
 HOOKS: Final = tuple(
     Block(DNS.end + n * hooks.SLOT, hooks.SLOT) for n in range(hooks.SLOTS)
 )
-CELLS: Final = HOOKS[-1].end
+AUTH: Final = Block(HOOKS[-1].end, auth.CELLS)
+CELLS: Final = AUTH.end
 """Cells of a process's page."""
 
 
@@ -254,6 +256,15 @@ ASKING: Final = (
     ),
 )
 
+LOGGING_IN: Final = (
+    family(
+        "counter",
+        "auth_attempts_total",
+        "Logins by how they ended; blocked: not looked at, after too many failures.",
+        *each(AUTH, auth.ATTEMPTS),
+    ),
+)
+
 STORING: Final = (
     family(
         "histogram",
@@ -400,7 +411,10 @@ DELIVERING: Final = (
     ),
 )
 
-COUNTED: Final = (*(*PROCESS, *RECEIVING, *ENCRYPTING, *ASKING, *STORING, *DELIVERING),)
+COUNTED: Final = (
+    *(*PROCESS, *RECEIVING, *ENCRYPTING, *ASKING, *LOGGING_IN),
+    *(*STORING, *DELIVERING),
+)
 """The families that are fed by cells."""
 
 

@@ -22,7 +22,6 @@ DURATION: Final = "duration"  # seconds; written "5 min", "250 ms", "1 d" or a n
 TEXT: Final = "text"
 SWITCH: Final = "switch"  # true or false
 CHOICE: Final = "choice"  # one word of a Literal
-CHOICES: Final = "choices"  # a list of words of a list[Literal]
 ADDRESS: Final = "address"  # "host:port", "[::1]:port"; "" is none
 ADDRESSES: Final = "addresses"  # list of "host:port"
 PATH: Final = "path"  # a pathlib.Path; a relative one starts at the file's folder

@@ -25,7 +25,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -44,18 +44,21 @@ from fastsmtp.net.certificates import Certificates, Expiries
 from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
+from fastsmtp.policy.senders import Senders
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import listing
 from fastsmtp.queue.message import queue_id
 from fastsmtp.queue.schedule import Schedule, recover
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
-from fastsmtp.serve.checks import Checks
 from fastsmtp.serve.control import ControlServer
 from fastsmtp.serve.http import HttpServer
 from fastsmtp.serve.http import watching as routes
+from fastsmtp.serve.login import Logins, server_secret
 from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.smtpd import Smtpd, Terms
+from fastsmtp.serve.submission import Submission
+from fastsmtp.smtp.offers import Offers
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 
@@ -271,10 +274,13 @@ async def receiving(
     async with contextlib.AsyncExitStack() as stack:
         certificates = await stack.enter_async_context(certified(process))
         hooks = await stack.enter_async_context(deciding(process))
+        users = Users(process, people)
+        stack.callback(users.logins.close)
         smtpds = []
         for listener, mine in sockets.items():
-            checks = hooks.checks(listener)
-            smtpd = smtpd_for(listener, process, store, people, certificates, checks)
+            terms = terms_for(listener, process, users, certificates)
+            terms = replace(terms, checks=hooks.checks(listener))
+            smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
             smtpds.append(smtpd)
             stack.callback(smtpd.close)
             await smtpd.open(mine)
@@ -303,25 +309,43 @@ async def certified(process: Process) -> AsyncIterator[Certificates | None]:
         yield certificates
 
 
-def smtpd_for(
-    listener: str,
-    process: Process,
-    store: LmdbStore,
-    people: People,
-    certificates: Certificates | None,
-    checks: Checks,
-) -> Smtpd:
+class Users:
+    """What users of this server may do beyond what strangers may: log in, submit."""
+
+    def __init__(self, process: Process, people: People) -> None:
+        config, lookup = process.config, people.directory.lookup
+        self.logins = Logins(
+            config.auth,
+            lookup,
+            server_secret(config.data),
+            metrics.AUTH.of(process.cells),
+            process.report,
+        )
+        more = config.submission.senders
+        senders = Senders(config.domains, lambda name: lookup(name) is not None, more)
+        check_from = config.submission.check_from
+        self.submission = Submission(config.hostname, senders, check_from)
+
+
+def terms_for(
+    listener: str, process: Process, users: Users, certificates: Certificates | None
+) -> Terms:
     config = process.config
-    terms = Terms(
+    for_users = listener in ("submission", "submissions")
+    login = for_users or (listener == "smtp" and config.auth.on_smtp)
+    mechanisms = tuple(config.auth.mechanisms) if login else ()
+    return Terms(
         config.hostname,
         config.smtp,
         metrics.SMTP[listener].of(process.cells),
         listener,
-        checks=checks,
         certificates=certificates,
+        offers=Offers(mechanisms=mechanisms, auth_required=for_users),
         handshakes=metrics.TLS[listener].of(process.cells),
+        private=config.auth.without_tls_on_loopback,
+        logins=users.logins,
+        submission=users.submission if listener != "lmtp" else None,
     )
-    return Smtpd(terms, store, people.recipients.resolve, process.report)
 
 
 async def drain(smtpds: Iterable[Smtpd], grace: float) -> None:

@@ -54,6 +54,7 @@ PROMISED = {
     "fastsmtp_log_live_bytes": "",
     "fastsmtp_log_dead_bytes": "",
     "fastsmtp_tls_handshakes_total": "listener version result",
+    "fastsmtp_auth_attempts_total": "protocol mechanism result",
     "fastsmtp_worker_restarts_total": "role",
     "fastsmtp_disk_free_bytes": "path_role",
     "fastsmtp_disk_free_inodes": "path_role",

@@ -19,7 +19,7 @@ from functools import partial
 
 from fastsmtp.report import Peer
 from fastsmtp.serve.checks import Asking
-from fastsmtp.serve.networks import network_of
+from fastsmtp.serve.networks import is_loopback, network_of
 from fastsmtp.serve.refusals import FULL, LEAVING, TIMEOUT, unavailable
 from fastsmtp.smtp import counts, replies, states
 from fastsmtp.smtp.door import PENDING
@@ -216,6 +216,8 @@ cdef class Client(Connection):
             self.close()
         else:
             self.session = Session(server.service, self)
+            if server.terms.private:
+                self.session.private = is_loopback(self.address)
             if server.at_connect:
                 self._ask()
             else:

@@ -8,6 +8,7 @@ harm; after it the mail survives whatever happens to this process.
 cimport cython
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
+from fastsmtp.errors import Refused
 from fastsmtp.policy.recipients import Foreign, Unknown
 from fastsmtp.queue.encoded import encode_mail, queue_id
 from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
@@ -49,6 +50,7 @@ cdef bytes with_extras(session, str client):
             session.ret,
             session.envid,
             session.submitter,
+            session.login,
         )
     )
 
@@ -59,10 +61,14 @@ def nothing():
 
 @cython.final
 cdef class Reception:
-    """`smtp.door.Door` over a store and a policy; one for all sessions of a listener.
+    """`smtp.door.Doorkeeper` over a store and a policy; one for all sessions of a
+    listener.
 
     resolve   `policy.recipients.Recipients.resolve`; may be replaced at a reload
     checks    what else decides, see `serve.checks`
+    logins    `serve.login.Logins` where AUTH is offered
+    submission  `serve.submission.Submission` for sessions that have logged in; None:
+              they are like any other
 
     Addresses that were found are remembered for about a second, because mail comes in
     bursts for the same people; what was not found is asked for each time, so that a
@@ -73,6 +79,7 @@ cdef class Reception:
     cdef str hostname
     cdef public object resolve
     cdef readonly object checks
+    cdef public object logins, submission
     cdef set found
     cdef double found_at
 
@@ -83,6 +90,7 @@ cdef class Reception:
         self.report = report
         self.clock = clock
         self.checks = checks
+        self.logins = self.submission = None
         self.found = set()
         self.found_at = clock.now
 
@@ -93,6 +101,16 @@ cdef class Reception:
             return self._ask(self.checks.hello, session, (session,), self._yes)
         return None
 
+    def auth(self, session, str mechanism, response):
+        return self.logins.auth(session, mechanism, response)
+
+    def auth_cancelled(self, session):
+        self.logins.cancelled(session)
+
+    cdef bint _ours(self, session) except -1:
+        """Whether this is a user of ours who submits mail."""
+        return self.submission is not None and session.login
+
     def mail(self, session):
         cdef object trouble = self.store.healthy()
         if trouble is not None:
@@ -101,12 +119,16 @@ cdef class Reception:
         session.id = id
         session.queue_id = queue_id(id)
         session.arrived = now_ms()
+        if self._ours(session):
+            refused = self.submission.mail(session)
+            if refused is not None:
+                return refused
         if self.checks.mail:
             return self._ask(self.checks.mail, session, (session,), self._yes)
         return None
 
     def recipient(self, session, str address):
-        cdef object refused = self._refusal(address)
+        cdef object refused = self._refusal(session, address)
         if refused is not None:
             self.report.recipient_refused(
                 session.peer.who, session.queue_id, address, refused
@@ -116,7 +138,7 @@ cdef class Reception:
             return self._ask(self.checks.rcpt, session, (session, address), self._yes)
         return None
 
-    cdef object _refusal(self, str address):
+    cdef object _refusal(self, session, str address):
         """Why there is no mail for this address here; None: there is."""
         cdef object verdict
         if self.clock.now - self.found_at >= REMEMBER:
@@ -128,7 +150,7 @@ cdef class Reception:
         if isinstance(verdict, Unknown):
             return UNKNOWN
         if isinstance(verdict, Foreign):
-            return RELAY
+            return None if self._ours(session) else RELAY
         if len(self.found) < FOUND_MOST:
             self.found.add(address)
         return None
@@ -155,22 +177,32 @@ cdef class Reception:
         return None
 
     def stream(self, session):
-        return self.store.spool(session.id, session.head)
+        cdef object spool = self.store.spool(session.id, session.head)
+        return self.submission.stream(session, spool) if self._ours(session) else spool
 
     def message(self, session, body):
         cdef object stream = session.stream
+        cdef object kept = body
+        cdef bytes head = b""
+        if self._ours(session):
+            mended = self.submission.message(session, body)
+            if isinstance(mended, Refused):
+                return mended
+            head, kept = mended
+            if stream is not None:
+                stream = kept
         if self.checks.message:
-            then = lambda added: self._keep(session, body, stream, added)
+            then = lambda added: self._keep(session, kept, stream, added + head)
             give_up = stream.abort if stream is not None else nothing
             about = (session, body if stream is None else stream)
             return self._ask(self.checks.message, session, about, then, give_up)
-        return self._keep(session, body, stream, b"")
+        return self._keep(session, kept, stream, head)
 
     cdef object _keep(self, session, body, stream, bytes added):
         """Hand it to the store, which will say when it is durable."""
         cdef object guest = session.peer
         cdef bytes envelope
-        if session.extras:
+        if session.extras or session.login:
             envelope = with_extras(session, guest.address)
         else:
             envelope = encode_mail(

@@ -402,7 +402,6 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     HOSTNAME: _hostname,
     MAILBOX: _mailbox,
     ALIASES: _aliases,
-    CHOICES: _choices,
     MODULE: _module,
     TABLE: _table,
     TEXTS: _texts,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
+from fastsmtp.config.meaning_submission import senders, submission
 from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
@@ -28,6 +29,7 @@ def examine(config: Config, source: Source, known: Known | None) -> list[Problem
     found += postmaster(config, source, known)
     if known is not None:
         found += strangers(config, source, known)
+        found += senders(config, source, known)
     return found
 
 
@@ -82,11 +84,17 @@ def folders(config: Config, source: Source) -> Iterator[Problem]:
 
 def listeners(config: Config, source: Source) -> Iterator[Problem]:
     """Two sockets on one address: the second would not start."""
-    taken: list[tuple[Key, str]] = [
-        (("smtp", "listen", index), address)
-        for index, address in enumerate(config.smtp.listen)
+    kinds: list[tuple[tuple[str, str], list[str]]] = [
+        (("smtp", "listen"), config.smtp.listen),
+        (("submission", "listen"), config.submission.listen),
+        (("submission", "listen_tls"), config.submission.listen_tls),
     ]
-    if not taken:
+    taken: list[tuple[Key, str]] = [
+        ((*key, index), address)
+        for key, addresses in kinds
+        for index, address in enumerate(addresses)
+    ]
+    if not config.smtp.listen:
         yield _problem(source, ("smtp", "listen"), "is empty: no mail would come in")
     if config.metrics.listen:
         taken.append((("metrics", "listen"), config.metrics.listen))
@@ -270,4 +278,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     processes,
     memory,
     tls,
+    submission,
 )

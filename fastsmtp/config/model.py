@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from fastsmtp.auth.options import AuthOptions
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.hooks.options import HookOptions
 from fastsmtp.net.options import DnsOptions, TlsOptions
@@ -19,7 +20,7 @@ from fastsmtp.options import (
     TEXT,
     option,
 )
-from fastsmtp.policy.options import DomainOptions
+from fastsmtp.policy.options import DomainOptions, SubmissionOptions
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.store.options import StoreOptions
 
@@ -75,6 +76,8 @@ class Config:
         "", "user to become when started as root; unset: the owner of data", TEXT
     )
     smtp: SmtpOptions = field(default_factory=SmtpOptions)
+    submission: SubmissionOptions = field(default_factory=SubmissionOptions)
+    auth: AuthOptions = field(default_factory=AuthOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)
@@ -92,7 +95,11 @@ class Config:
     @property
     def listeners(self) -> dict[str, list[str]]:
         """Addresses to listen on, by kind of listener (`smtp.counts.LISTENERS`)."""
-        return {"smtp": self.smtp.listen}
+        return {
+            "smtp": self.smtp.listen,
+            "submission": self.submission.listen,
+            "submissions": self.submission.listen_tls,
+        }
 
     def to_json(self) -> bytes:
         """One line that `from_json` turns into an equal value."""

@@ -8,7 +8,9 @@ from fastsmtp.net.clock import Clock
 from fastsmtp.policy.recipients import Verdict
 from fastsmtp.report import Report
 from fastsmtp.serve.checks import Checks
-from fastsmtp.smtp.door import Answer, Stream
+from fastsmtp.serve.login import Logins
+from fastsmtp.serve.submission import Submission
+from fastsmtp.smtp.door import Answer, Challenge, Stream
 from fastsmtp.smtp.session import Body, Session
 from fastsmtp.store.base import Store
 
@@ -17,14 +19,19 @@ def nothing() -> None:
 
 @final
 class Reception:
-    """`smtp.door.Door` over a store and a policy; one for all sessions of a listener.
+    """`smtp.door.Doorkeeper` over a store and a policy; one for all sessions of a
+    listener.
 
     resolve   `policy.recipients.Recipients.resolve`; may be replaced at a reload
     checks    what else decides, see `serve.checks`
+    logins    where AUTH is offered
+    submission  for sessions that have logged in; None: they are like any other
     """
 
     resolve: Callable[[str], Verdict]
     checks: Checks
+    logins: Logins | None
+    submission: Submission | None
     def __init__(
         self,
         hostname: str,
@@ -35,6 +42,10 @@ class Reception:
         checks: Checks = ...,
     ) -> None: ...
     def hello(self, session: Session) -> Answer: ...
+    def auth(
+        self, session: Session, mechanism: str, response: bytes | None
+    ) -> Challenge: ...
+    def auth_cancelled(self, session: Session) -> None: ...
     def mail(self, session: Session) -> Answer: ...
     def recipient(self, session: Session, address: str) -> Answer: ...
     def data(self, session: Session) -> Answer: ...

@@ -39,8 +39,10 @@ from fastsmtp.policy.recipients import Verdict
 from fastsmtp.report import Report
 from fastsmtp.serve.checks import NONE, Checks
 from fastsmtp.serve.guest import Client, Crowd
+from fastsmtp.serve.login import Logins
 from fastsmtp.serve.reception import Reception
 from fastsmtp.serve.refusals import LEAVING
+from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Service
@@ -53,7 +55,12 @@ RETRY_EACH: Final = 0.00001  # seconds more for each of them, so that it stays c
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one listener is told: its name, its limits, its counters."""
+    """What one listener is told: its name, its limits, its counters.
+
+    private     AUTH is offered without TLS to clients on this machine
+    logins      who answers AUTH where `offers` has mechanisms
+    submission  what is done with the mail of those who have logged in
+    """
 
     hostname: str
     options: SmtpOptions
@@ -62,6 +69,9 @@ class Terms:
     checks: Checks = NONE
     certificates: Certificates | None = None
     offers: Offers = Offers()
+    private: bool = False
+    logins: Logins | None = None
+    submission: Submission | None = None
     handshakes: memoryview[int] = field(default_factory=lambda: fresh(net.CELLS))
 
     @property
@@ -104,6 +114,8 @@ class Smtpd:
         self.reception = Reception(
             *(terms.hostname, store, resolve, report, self.clock), terms.checks
         )
+        self.reception.logins = terms.logins
+        self.reception.submission = terms.submission
         service = Service(
             *(terms.options, terms.hostname, self.reception, terms.cells),
             time.monotonic if clock is None else clock.read,
