@@ -279,7 +279,8 @@ async def receiving(
         smtpds = []
         for listener, mine in sockets.items():
             terms = terms_for(listener, process, users, certificates)
-            terms = replace(terms, checks=hooks.checks(listener))
+            checks = hooks.checks(listener)
+            terms = replace(terms, checks=checks, behind=store.behind)
             smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
             smtpds.append(smtpd)
             stack.callback(smtpd.close)
@@ -345,6 +346,7 @@ def terms_for(
         private=config.auth.without_tls_on_loopback,
         logins=users.logins,
         submission=users.submission if listener != "lmtp" else None,
+        policy=config.policy,
     )
 
 

@@ -15,7 +15,7 @@ from fastsmtp.cells import fresh
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.net.clock import Clock
 from fastsmtp.net.listener import bind
-from fastsmtp.policy.options import DomainOptions
+from fastsmtp.policy.options import DomainOptions, PolicyOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue.message import decode_envelope, parse_queue_id
 from fastsmtp.serve import smtpd
@@ -28,6 +28,7 @@ from fastsmtp.store.memory import MemorySpool, MemoryStore
 
 DOMAINS = {"example.test": DomainOptions(aliases={"staff": ["bob@example.test"]})}
 ACCOUNTS = {"bob@example.test", "alice@example.test"}
+POLICY = PolicyOptions()
 OPENING = (
     b"EHLO client.test\r\n",
     b"MAIL FROM:<a@client.test>\r\nRCPT TO:<Bob@example.test>\r\nDATA\r\n",
@@ -37,14 +38,20 @@ OPENING = (
 class World:
     """A server with a memory store and a clock that is advanced by hand."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, policy: PolicyOptions = POLICY, **options: Any) -> None:
         self.time = FakeClock()
         self.clock = Clock(self.time)
         self.store = MemoryStore()
         self.report = FakeReport()
         self.cells = fresh(counts.CELLS)
         self.policy = Recipients(DOMAINS, ACCOUNTS.__contains__, "alice@example.test")
-        self.terms = Terms("mx.example.test", SmtpOptions(**options), self.cells)
+        smtp = SmtpOptions(**options)
+        self.behind = 0.0
+        self.terms = Terms(
+            *("mx.example.test", smtp, self.cells),
+            policy=policy,
+            behind=lambda: self.behind,
+        )
         self.use(Checks())
 
     def use(self, checks: Checks) -> None:
@@ -439,7 +446,8 @@ def test_too_many_connections_hear_421() -> None:
         assert world.count(counts.REJECTS, "connect", "limit", "4") == 3
         assert world.cells[counts.OPEN] == world.server.connections == 5
 
-    in_loop(test, max_connections=5, max_connections_per_network=2)
+    alike = PolicyOptions(fair_share_above=100)
+    in_loop(test, policy=alike, max_connections=5, max_connections_per_network=2)
 
 
 def test_attack_12_the_last_descriptors_are_not_for_clients() -> None:

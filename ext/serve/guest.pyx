@@ -20,7 +20,7 @@ from functools import partial
 from fastsmtp.report import Peer
 from fastsmtp.serve.checks import Asking
 from fastsmtp.serve.networks import is_loopback, network_of
-from fastsmtp.serve.refusals import FULL, LEAVING, TIMEOUT, unavailable
+from fastsmtp.serve.refusals import EARLY, FULL, LEAVING, SHARE, TIMEOUT, unavailable
 from fastsmtp.smtp import counts, replies, states
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.smtp.session import Session
@@ -29,6 +29,7 @@ cdef enum:
     LINGER = 2  # seconds for a client to hear our last words and leave
     BACKLOG_MOST = 1 << 20  # octets of one body on their way to the disk
     COMMANDS_MOST = 1 << 14  # octets of commands read at once
+    FEW = 4  # connections that no network is blamed for while the machine is behind
 
 cdef int BODY = states.BODY
 cdef int CLOSED = states.CLOSED
@@ -66,6 +67,8 @@ cdef class Crowd:
     late     called with a client that must wait for disk or memory
     emptied  called when the last one has left
     tls      `net.tls.Tls` for STARTTLS, or None
+    near     connections from which on a client network gets no more than its share
+    strained the machine is behind: who has more than most gets no more for now
     """
 
     cdef readonly object terms, service, report, clock, shared, small
@@ -74,10 +77,14 @@ cdef class Crowd:
     cdef public bint draining, gently
     cdef public int highest
     cdef public object late, emptied, tls
+    cdef public Py_ssize_t near
+    cdef public bint strained
     cdef object options, at_connect
     cdef int64_t[::1] cells
-    cdef dict networks
-    cdef Py_ssize_t most, most_per_network
+    cdef object network_of, arrive, porch, trusts
+    cdef readonly dict networks
+    cdef readonly Py_ssize_t most
+    cdef Py_ssize_t most_per_network
     cdef long long number
 
     def __init__(self, terms, service, report, clock, shared, Py_ssize_t most):
@@ -87,7 +94,8 @@ cdef class Crowd:
         self.clock = clock
         self.shared = shared
         self.small = memoryview(shared)[:COMMANDS_MOST]
-        self.most = most
+        self.most = self.near = most
+        self.network_of = network_of
         self.options = options = terms.options
         self.most_per_network = options.max_connections_per_network
         self.at_connect = terms.checks.connect
@@ -103,13 +111,42 @@ cdef class Crowd:
             options.reply_timeout,
         )
 
+    def heed(self, strangers, porch):
+        """Have clients asked what `serve.strangers` asks; `porch` is where they wait
+        for the greeting, or None."""
+        self.network_of = strangers.network_of
+        self.trusts = strangers.trusts
+        self.arrive = strangers.arrive if strangers.gated else None
+        self.porch = porch
+        self.at_connect = strangers.checks.connect + self.terms.checks.connect
+        self.near = -(-self.most * strangers.share_above // 100)
+
+    cpdef Py_ssize_t share(self):
+        """Connections of a client network that has its part of them and no more.
+
+        When they run short, of all that there can be; for one more network than is
+        here, which may come. Else of those that there are."""
+        if len(self.guests) >= self.near:
+            return max(1, self.most // (len(self.networks) + 1))
+        return max(FEW, len(self.guests) // max(1, len(self.networks)))
+
+    def greedy(self, Client guest):
+        """Whether its network has more than its share."""
+        return self.networks.get(guest.network, 0) > self.share()
+
+    cdef bint _has_enough(self, Py_ssize_t here) except -1:
+        """Whether a network that has so many connections gets no more for now."""
+        if len(self.guests) >= self.near:  # as much as is left for everybody
+            return here >= max(1, self.most - len(self.guests))
+        return self.strained and here > self.share()
+
     cdef object admit(self, Client guest):
         """Count a new connection in; a `Refused` when it may not stay."""
         cdef object refused = None
+        cdef object sent_away
         cdef str result = "accepted"
-        cdef str family
         cdef Py_ssize_t here
-        family, guest.network = network_of(guest.address)
+        guest.family, guest.network = self.network_of(guest.address)
         here = self.networks.get(guest.network, 0)
         if self.draining and not self.gently:
             result, refused = "overload", LEAVING
@@ -119,9 +156,19 @@ cdef class Crowd:
             or guest.descriptor() >= self.highest
         ):
             result, refused = "limit", FULL
-        self.cells[<int> ARRIVED[family, result]] += 1
+        elif self._has_enough(here):
+            result, refused = "overload", SHARE
+        elif self.arrive is not None:
+            sent_away = self.arrive(guest)
+            if sent_away is not None:
+                result, refused = sent_away
+        if refused is None and self.porch is not None:
+            guest.waiting = not self.trusts(guest.address)
+        if not guest.waiting:
+            self.arrived(guest, result)
         if refused is not None:
-            self.cells[<int> counts.REJECTS.place("connect", refused.reason, "4")] += 1
+            stage = ("connect", refused.reason, str(refused.code // 100))
+            self.cells[<int> counts.REJECTS.place(*stage)] += 1
             self.report.connection_refused(guest.address, result)
             return refused
         self.number += 1
@@ -131,6 +178,10 @@ cdef class Crowd:
         self.cells[OPEN] += 1
         self.report.session_opened(guest.who)
         return None
+
+    cdef int arrived(self, Client guest, str result) except -1:
+        self.cells[<int> ARRIVED[guest.family, result]] += 1
+        return 0
 
     cdef int leave(self, Client guest) except -1:
         cdef Py_ssize_t left = self.networks[guest.network] - 1
@@ -150,6 +201,7 @@ cdef class Client(Connection):
     """One client: moves octets between the transport and its session.
 
     network   what counts as one client network; empty when it was not let in
+    waiting   for the greeting, on the porch: who speaks now is sent away
     origin    the From clause of Received
     facts     what policy knows of it; None until somebody sets it
     deciding  the task of a check whose answer is awaited; None: there is none
@@ -161,6 +213,8 @@ cdef class Client(Connection):
     cdef readonly Crowd server
     cdef readonly object session
     cdef public object address, network, who, origin, facts, deciding
+    cdef str family
+    cdef bint waiting
     cdef public bint finished
     cdef readonly str sealed
     cdef bint shaking
@@ -185,6 +239,9 @@ cdef class Client(Connection):
         cdef object session = self.session
         if self.closing:
             return
+        if self.waiting:
+            self._spoke_early()
+            return
         self._write(session.receive(self.shared, nbytes))
         if self.paused or session.busy:
             self.steer()
@@ -196,6 +253,8 @@ cdef class Client(Connection):
 
     cpdef ended(self):
         self.server.clock.forget(self)
+        if self.waiting:
+            self.server.arrived(self, "accepted")
         if self.network:
             self.session.lost()
             self.server.leave(self)
@@ -218,11 +277,31 @@ cdef class Client(Connection):
             self.session = Session(server.service, self)
             if server.terms.private:
                 self.session.private = is_loopback(self.address)
-            if server.at_connect:
-                self._ask()
+            if self.waiting:
+                server.porch.wait(self)
             else:
-                self._greet(None)
+                self._begin()
         server.clock.watch(self, self.active + server.shortest)
+
+    def welcome(self):
+        """It has waited for the greeting long enough."""
+        if self.waiting and not self.closing:
+            self.waiting = False
+            self.server.arrived(self, "accepted")
+            self._begin()
+
+    cdef int _begin(self) except -1:
+        return self._ask() if self.server.at_connect else self._greet(None)
+
+    cdef int _spoke_early(self) except -1:
+        """No mail server does (RFC 5321 4.3.1: wait for the greeting)."""
+        self.waiting = False
+        self.server.arrived(self, "early_talker")
+        self.server.report.connection_refused(self.address, "early_talker")
+        self._write(self.session.shut(EARLY, "too_many_errors"))
+        self.part()
+        self.server.clock.watch(self, self.server.clock.now + LINGER)
+        return 0
 
     cdef int descriptor(self) except -1:
         """Of its socket; 0 when the transport has none."""

@@ -14,7 +14,7 @@ from fastsmtp.queue.encoded import encode_mail, queue_id
 from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
 from fastsmtp.serve.checks import NONE, Asking
 from fastsmtp.serve.large import Large
-from fastsmtp.serve.refusals import RELAY, UNKNOWN, unavailable
+from fastsmtp.serve.refusals import RELAY, SHARE_OF_MAIL, UNKNOWN, unavailable
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.store.base import Kind
 from fastsmtp.wire import header
@@ -69,6 +69,7 @@ cdef class Reception:
     logins    `serve.login.Logins` where AUTH is offered
     submission  `serve.submission.Submission` for sessions that have logged in; None:
               they are like any other
+    strained  the machine is behind: `greedy` clients get no new transaction
 
     Addresses that were found are remembered for about a second, because mail comes in
     bursts for the same people; what was not found is asked for each time, so that a
@@ -80,6 +81,8 @@ cdef class Reception:
     cdef public object resolve
     cdef readonly object checks
     cdef public object logins, submission
+    cdef public bint strained
+    cdef public object greedy
     cdef set found
     cdef double found_at
 
@@ -115,6 +118,8 @@ cdef class Reception:
         cdef object trouble = self.store.healthy()
         if trouble is not None:
             return unavailable(trouble)
+        if self.strained and self.greedy(session.peer):
+            return SHARE_OF_MAIL
         id = self.store.next_id()
         session.id = id
         session.queue_id = queue_id(id)

@@ -454,6 +454,8 @@ cdef class Session:
             return STAGE_EOD
         if self.verb >= 0 and rows[self.verb].stage >= 0:
             return rows[self.verb].stage
+        if self.state == GREETED and not self.commands:
+            return 0  # at connect: it has said nothing yet
         if self.state >= BODY:
             return STAGE_EOD
         return 1 + (self.state if self.state < CHUNKS else RCPT)

@@ -20,7 +20,7 @@ from fastsmtp.options import (
     TEXT,
     option,
 )
-from fastsmtp.policy.options import DomainOptions, SubmissionOptions
+from fastsmtp.policy.options import DomainOptions, PolicyOptions, SubmissionOptions
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.store.options import StoreOptions
 
@@ -82,6 +82,7 @@ class Config:
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)
     dns: DnsOptions = field(default_factory=DnsOptions)
+    policy: PolicyOptions = field(default_factory=PolicyOptions)
     domains: dict[str, DomainOptions]
     hooks: dict[str, HookOptions] = field(default_factory=dict)
     metrics: MetricsOptions = field(default_factory=MetricsOptions)

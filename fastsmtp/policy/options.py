@@ -1,8 +1,19 @@
-"""What an operator may set about local domains and about mail of our own users."""
+"""What an operator may set about local domains, about mail of our own users, and about
+clients nobody knows."""
 
 from dataclasses import dataclass
 
-from fastsmtp.options import ADDRESSES, ALIASES, MAILBOX, SENDERS, SWITCH, option
+from fastsmtp.options import (
+    ADDRESSES,
+    ALIASES,
+    COUNT,
+    DURATION,
+    MAILBOX,
+    NETWORKS,
+    SENDERS,
+    SWITCH,
+    option,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,3 +47,60 @@ class SubmissionOptions:
     check_from: bool = option(
         True, "the From field must hold such addresses too, not only MAIL", SWITCH
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """The `[policy]` table: what clients that nobody knows may do. It is for the
+    listener `smtp`; the prefixes are for all."""
+
+    trusted_networks: list[str] = option(
+        ["127.0.0.0/8", "::1/128"],
+        "networks that no ban, rate, delay or list is for",
+        NETWORKS,
+    )
+    banned_networks: list[str] = option(
+        [], "networks whose connections are answered 554 and closed", NETWORKS
+    )
+    ipv4_prefix: int = option(
+        32, "bits of an IPv4 address that make a client network", COUNT, low=8, high=32
+    )
+    ipv6_prefix: int = option(
+        64,
+        "bits of an IPv6 address that make a client network",
+        COUNT,
+        low=16,
+        high=128,
+    )
+    connections_per_minute: int = option(
+        0, "connections from one client network in a minute; 0 is no limit", COUNT
+    )
+    messages_per_minute: int = option(
+        0, "MAIL commands from one client network in a minute; 0 is no limit", COUNT
+    )
+    recipients_per_minute: int = option(
+        0, "RCPT commands from one client network in a minute; 0 is no limit", COUNT
+    )
+    fair_share_above: int = option(
+        80,
+        "percent of max_connections from which on a client network gets no more than"
+        " its share of them; 100: first come, first served",
+        COUNT,
+        low=1,
+        high=100,
+    )
+    greeting_delay: float = option(
+        0.0,
+        "wait before the greeting; who speaks earlier is no mail server and is sent"
+        " away; 0: no wait",
+        DURATION,
+        high=60,
+    )
+
+    def for_friends(self) -> "PolicyOptions":
+        """What is left of it where clients are known: prefixes and fair share."""
+        return PolicyOptions(
+            ipv4_prefix=self.ipv4_prefix,
+            ipv6_prefix=self.ipv6_prefix,
+            fair_share_above=self.fair_share_above,
+        )

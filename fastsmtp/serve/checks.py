@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -53,6 +53,12 @@ class Checks:
     rcpt: tuple[Check, ...] = ()
     data: tuple[Check, ...] = ()
     message: tuple[Check, ...] = ()
+
+    def __add__(self, others: Checks) -> Checks:
+        """These, then the others, at each stage."""
+        return Checks(
+            *(getattr(self, f.name) + getattr(others, f.name) for f in fields(self))
+        )
 
 
 NONE: Final = Checks()

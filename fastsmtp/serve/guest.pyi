@@ -9,7 +9,10 @@ from fastsmtp.net.clock import Clock
 from fastsmtp.net.connection import Connection
 from fastsmtp.net.tls import Tls
 from fastsmtp.report import Peer, Report
+from fastsmtp.serve.networks import Network
+from fastsmtp.serve.porch import Porch
 from fastsmtp.serve.smtpd import Terms
+from fastsmtp.serve.strangers import Strangers
 from fastsmtp.smtp.door import Answer
 from fastsmtp.smtp.session import Service, Session
 
@@ -29,6 +32,8 @@ class Crowd:
     late     called with a client that must wait for disk or memory
     emptied  called when the last one has left
     tls      for STARTTLS
+    near     connections from which on a client network gets no more than its share
+    strained the machine is behind: who has more than most gets no more for now
     """
 
     terms: Terms
@@ -42,6 +47,10 @@ class Crowd:
     draining: bool
     gently: bool
     highest: int
+    near: int
+    strained: bool
+    most: int
+    networks: dict[Network, int]
     late: Callable[[Client], None]
     emptied: Callable[[], None]
     tls: Tls | None
@@ -54,11 +63,21 @@ class Crowd:
         shared: bytearray,
         most: int,
     ) -> None: ...
+    def heed(self, strangers: Strangers, porch: Porch | None) -> None:
+        """Have clients asked what `serve.strangers` asks; `porch` is where they wait
+        for the greeting, or None."""
+
+    def share(self) -> int:
+        """Connections of a client network that has its part of them and no more."""
+
+    def greedy(self, guest: Client) -> bool:
+        """Whether its network has more than its share."""
 
 class Client(Connection):
     """One client: moves octets between the transport and its session.
 
     network   what counts as one client network; empty when it was not let in
+    waiting   for the greeting, on the porch: who speaks now is sent away
     origin    the From clause of Received
     facts     what policy knows of it; None until somebody sets it
     deciding  the task of a check whose answer is awaited; None: there is none
@@ -70,7 +89,7 @@ class Client(Connection):
     server: Crowd
     session: Session
     address: str
-    network: str | bytes
+    network: Network
     who: Peer
     origin: str
     facts: Any
@@ -92,6 +111,9 @@ class Client(Connection):
 
     def settle(self, error: Exception | None) -> None:
         """The store's word on the message: durable, or never will be."""
+
+    def welcome(self) -> None:
+        """It has waited for the greeting long enough."""
 
     def secured(self, version: str, cipher: str) -> None:
         """The TLS handshake is done."""

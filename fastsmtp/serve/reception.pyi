@@ -8,6 +8,7 @@ from fastsmtp.net.clock import Clock
 from fastsmtp.policy.recipients import Verdict
 from fastsmtp.report import Report
 from fastsmtp.serve.checks import Checks
+from fastsmtp.serve.guest import Client
 from fastsmtp.serve.login import Logins
 from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.door import Answer, Challenge, Stream
@@ -26,12 +27,15 @@ class Reception:
     checks    what else decides, see `serve.checks`
     logins    where AUTH is offered
     submission  for sessions that have logged in; None: they are like any other
+    strained  the machine is behind: `greedy` clients get no new transaction
     """
 
     resolve: Callable[[str], Verdict]
     checks: Checks
     logins: Logins | None
     submission: Submission | None
+    strained: bool
+    greedy: Callable[[Client], bool]
     def __init__(
         self,
         hostname: str,

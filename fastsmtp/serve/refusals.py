@@ -6,6 +6,16 @@ from fastsmtp.errors import Refused
 
 TIMEOUT: Final = Refused(421, "4.4.2", "Timeout, closing connection", "limit")
 FULL: Final = Refused(421, "4.7.0", "Too many connections", "limit")
+BANNED: Final = Refused(554, "5.7.1", "Not welcome here", "banned")
+EARLY: Final = Refused(
+    554, "5.5.1", "You spoke before you were greeted", "early_talker"
+)
+SHARE: Final = Refused(
+    421, "4.3.2", "Busy, and your network has its share of connections", "overload"
+)
+SHARE_OF_MAIL: Final = Refused(
+    451, "4.3.2", "Busy, and your network has its share; try again later", "overload"
+)
 LEAVING: Final = Refused(421, "4.3.2", "Shutting down, try again", "overload")
 UNKNOWN: Final = Refused(
     550, "5.1.1", "No such user here", "unknown_recipient", "no account"
@@ -21,3 +31,9 @@ def unavailable(cause: str) -> Refused:
     return Refused(
         452, "4.3.1", "Cannot store mail now, try again later", "store_error", cause
     )
+
+
+def too_many(what: str, code: int, enhanced: str, seconds: float) -> Refused:
+    """More than the rate of a client network allows."""
+    text = f"Too many {what} from your network, try again in {seconds:.0f} s"
+    return Refused(code, enhanced, text, "rate")

@@ -35,13 +35,17 @@ from fastsmtp.net.descriptors import connections_most, highest
 from fastsmtp.net.listener import Listener
 from fastsmtp.net.proxied import Entrance
 from fastsmtp.net.tls import Tls, TlsTransport
+from fastsmtp.policy.options import PolicyOptions
 from fastsmtp.policy.recipients import Verdict
 from fastsmtp.report import Report
 from fastsmtp.serve.checks import NONE, Checks
+from fastsmtp.serve.fairness import Fairness
 from fastsmtp.serve.guest import Client, Crowd
 from fastsmtp.serve.login import Logins
+from fastsmtp.serve.porch import Porch
 from fastsmtp.serve.reception import Reception
 from fastsmtp.serve.refusals import LEAVING
+from fastsmtp.serve.strangers import Strangers
 from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
@@ -60,6 +64,8 @@ class Terms:
     private     AUTH is offered without TLS to clients on this machine
     logins      who answers AUTH where `offers` has mechanisms
     submission  what is done with the mail of those who have logged in
+    policy      for clients that nobody knows; it counts for the listener smtp only
+    behind      how far the store is behind; at 1.0 it takes no mail
     """
 
     hostname: str
@@ -73,11 +79,19 @@ class Terms:
     logins: Logins | None = None
     submission: Submission | None = None
     handshakes: memoryview[int] = field(default_factory=lambda: fresh(net.CELLS))
+    policy: PolicyOptions = PolicyOptions()
+    behind: Callable[[], float] = lambda: 0.0
 
     @property
     def implicit(self) -> bool:
         """Whether TLS begins with the connection (RFC 8314 3)."""
         return self.listener == "submissions"
+
+    @property
+    def asked(self) -> PolicyOptions:
+        """What the policy asks of clients here: of those who log in, or whom we trust,
+        nothing."""
+        return self.policy if self.listener == "smtp" else self.policy.for_friends()
 
     @property
     def offered(self) -> Offers:
@@ -111,8 +125,10 @@ class Smtpd:
         clock: Clock | None = None,
     ) -> None:
         self.clock = Clock() if clock is None else clock
+        strangers = Strangers(terms.asked, self.clock)
+        checks = strangers.checks + terms.checks
         self.reception = Reception(
-            *(terms.hostname, store, resolve, report, self.clock), terms.checks
+            *(terms.hostname, store, resolve, report, self.clock), checks
         )
         self.reception.logins = terms.logins
         self.reception.submission = terms.submission
@@ -124,6 +140,10 @@ class Smtpd:
         )
         most = connections_most(terms.options.max_connections)
         self.crowd = Crowd(terms, service, report, self.clock, shared_buffer(), most)
+        self._porch = Porch(strangers.delay) if strangers.delay else None
+        self.crowd.heed(strangers, self._porch)
+        about = (self.crowd, self.reception, terms.behind, self.clock)
+        self._fairness = Fairness(*about)
         self._tls: Tls | None = None
         if terms.certificates is not None:
             self._tls = terms.certificates.serve(self.clock, self._shaken)
@@ -213,6 +233,9 @@ class Smtpd:
             self._entrance.close()
         for guest in tuple(self.crowd.guests):
             guest.abort()
+        self._fairness.close()
+        if self._porch is not None:
+            self._porch.close()
         if self._retry is not None:
             self._retry.cancel()
         certificates = self.crowd.terms.certificates

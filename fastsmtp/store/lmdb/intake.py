@@ -274,6 +274,11 @@ class Intake:
         """Seconds that the oldest unapplied record has waited."""
         return self._loop.time() - self._marks[0][1] if self._marks else 0.0
 
+    def behind(self) -> float:
+        """How far the keeper is behind, as a part of what `trouble` allows."""
+        octets = self.unapplied / self._options.unapplied_bytes
+        return max(octets, self.oldest() / self._options.unapplied_age)
+
     async def visible(self) -> None:
         """Wait until all that was submitted so far is settled and applied."""
         if self._waiting or self._spools:

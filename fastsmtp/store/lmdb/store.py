@@ -315,6 +315,10 @@ class LmdbStore:
     def healthy(self) -> str | None:
         return self._reason
 
+    def behind(self) -> float:
+        """How far mail accepted here is from being visible; at 1.0 none is taken."""
+        return 0.0 if self._intake is None else self._intake.behind()
+
     def judge(self, reason: str | None) -> None:
         """What `healthy` says from now on."""
         self._reason = reason
