@@ -122,5 +122,42 @@ PROXY_WORDS = [
     *(SIGNATURE, b"\x21", b"\x20", b"\x11", b"\x31", b"\x12", b"\xff\xff", b"\x00\x0c"),
     *(b"x" * 100, bytes(40), b"\xd9\xa3"),
 ]
-PURE = {"proxy": (PROXIES, PROXY_WORDS)}
+EXCHANGES = [
+    b"\0alice@example.test\0pencil",
+    b"alice\0alice\0pencil\0",
+    b"alice@example.test\npencil",
+    b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO\nc=biws,r=rOpr,p=dHzbZapWIk4jUhN+Ute9",
+    b"y,a=us=2Cer,n=us=2Cer,r=abc,x=y\nc=eSxhPXVzPTJDZXIs,r=abc,p=AAAA\n",
+    b"p=tls-unique,,m=1,n=user,r=abc\n\n",
+]
+EXCHANGE_WORDS = [
+    *(b"\0", b"\n", b",", b"=", b"=2C", b"=3D", b"n,,", b"y,,", b"a=", b"n=", b"r="),
+    *(b"c=", b"biws", b",p=", b"m=", b"\xff", b"\xc3\xa4", b"\xc2\xad", b"x" * 300),
+]
+HEADERS = [
+    b"From: Alice <alice@x.test>\r\nBcc: a@b.test,\r\n c@d.test\r\nDate: x\r\n\r\n",
+    b"bcc :x\r\nResent-Bcc:\r\n\ty\r\nfrom: a@b.test, Team: c <d@e.test>;\r\n",
+    b'Message-ID: <1@x>\r\nFrom: "a \\" <b@c>" (d (e) \\)) <@f,@g:h@i.test>\r\n',
+]
+HEADER_WORDS = [
+    *(
+        b"\r\n",
+        b"\r\n ",
+        b"\r\n\t",
+        b"\r",
+        b"\n",
+        b":",
+        b" :",
+        b"Bcc:",
+        b"bcc",
+        b"From:",
+    ),
+    *(b"<", b">", b"(", b")", b'"', b"\\", b",", b";", b"@", b".", b"[", b"]", b"\xff"),
+    *(b"a@b.test", b"Resent-Bcc:", b"Date:", b"Message-ID:", b"\0", b"\r\n\r\n"),
+]
+PURE = {
+    "proxy": (PROXIES, PROXY_WORDS),
+    "sasl": (EXCHANGES, EXCHANGE_WORDS),
+    "originator": (HEADERS, HEADER_WORDS),
+}
 """Parsers that are not compiled: no sanitizer has anything to say about them."""

@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from fastsmtp.auth.exchange import Broken, Password, Proof, Proven, normal
+from fastsmtp.auth.mechanisms import begin
+from fastsmtp.auth.passwords import scram_keys
 from fastsmtp.errors import Damaged, FormatTooNew
 from fastsmtp.net.proxy import LONGEST, NotProxy
 from fastsmtp.net.proxy import parse as parse_proxy
@@ -17,6 +20,7 @@ from fastsmtp.queue.message import decode_envelope
 from fastsmtp.store import record
 from fastsmtp.wire import address
 from fastsmtp.wire.command import SyntaxFault, find_line, parse
+from fastsmtp.wire.originator import mailboxes, read_header, without
 from fastsmtp.wire.scan import BodyScanner
 from tests.fuzz.talk import session
 
@@ -89,6 +93,47 @@ def proxy(data: bytes) -> None:
         assert 0 <= header.client[1] < 65536
 
 
+KEYS = scram_keys("pencil", b"salt of a test.")
+
+
+def sasl(data: bytes) -> None:
+    """Lines of any exchange, one behind the other: three are the most it takes, and
+    nobody gets in by nonsense."""
+    for mechanism in ("PLAIN", "LOGIN", "SCRAM-SHA-256"):
+        exchange = begin(mechanism, lambda name: KEYS, b"secret")
+        steps = 0
+        for line in data.split(b"\n"):
+            step = exchange.step(line)
+            steps += 1
+            if not isinstance(step, bytes):
+                break
+            assert b"\n" not in step
+            assert len(step) < 2000
+        assert steps <= 3
+        assert not isinstance(step, Proven)
+        if isinstance(step, Password):
+            assert step.name == normal(step.name)
+            assert "\0" not in step.name + step.password
+            assert step.password
+        assert not isinstance(step, Proof) or step.final is None
+        assert isinstance(step, bytes | Password | Proof | Broken)
+
+
+def originator(data: bytes) -> None:
+    """What is left of a header names nobody who is hidden, and loses nothing else."""
+    found = read_header(data)
+    kept = without(data, found.blind)
+    assert read_header(kept).blind == () or b"\r\n" not in data
+    assert read_header(kept).froms == found.froms
+    for value in (data, *found.froms):
+        try:
+            addresses = mailboxes(value)
+        except ValueError:
+            continue
+        for one in addresses:
+            assert mailboxes(f"x <{one}>".encode()) == [one]
+
+
 Target = Callable[[bytes], None]
 FACES: dict[str, Target] = {
     "body": body,
@@ -97,6 +142,8 @@ FACES: dict[str, Target] = {
     "record": records,
     "session": session,
     "proxy": proxy,
+    "sasl": sasl,
+    "originator": originator,
 }
 
 

@@ -1,0 +1,42 @@
+"""A real server with users and submission, for tests with real clients."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from certificate import pair
+from crash.kill_rig import until
+
+from bench.client import pending
+from bench.served import Served, free_port
+
+ALICE, BOB = "alice@example.test", "bob@example.test"
+PASSWORD = "only for tests"
+
+
+class Users(Served):
+    """With submission, and accounts that may use it."""
+
+    def __init__(self, home: Path, mode: str) -> None:
+        self.clear, self.sealed = free_port(), free_port()
+        home.mkdir(parents=True, exist_ok=True)
+        certificate, key = pair(home, "mx.example.test")
+        certified = f'{{ certificate = "{certificate}", key = "{key}" }}'
+        more = (
+            f"[tls]\ncertificates = [{certified}]\n"
+            f'[submission]\nlisten = ["127.0.0.1:{self.clear}"]\n'
+            f'listen_tls = ["127.0.0.1:{self.sealed}"]\n'
+        )
+        super().__init__(home, mode, more=more)  # type: ignore[arg-type]
+        self.configure()
+        for name in (ALICE, BOB):
+            words = ("user", "add", name, "--password-stdin")
+            self.command(*words, given=f"{PASSWORD}\n")
+
+    def inbox(self, name: str) -> str:
+        """The newest message, as it is kept."""
+        until(lambda: pending(self.metrics) == 0, 10, "all mail in its mailbox")
+        listed = self.command("mail", "list", name, "--json").splitlines()
+        uid = str(json.loads(listed[-1])["uid"])
+        return self.command("mail", "show", name, uid)
