@@ -31,6 +31,8 @@ run: $(DEMO)/fastsmtp.toml
 	@echo "    $(V)/fastsmtp mail show -c $(DEMO)/fastsmtp.toml alice@example.test 1"
 	@echo "It offers STARTTLS with a certificate of its own ($(DEMO)/tls.crt):"
 	@echo "    openssl s_client -starttls smtp -quiet -connect 127.0.0.1:2525"
+	@echo "Users log in and submit on 127.0.0.1:2587 (docs/submission.md):"
+	@echo "    swaks --server 127.0.0.1:2587 --tls --auth PLAIN --auth-user alice@example.test --from alice@example.test --to bob@example.test"
 	@echo "Watch: http://127.0.0.1:9925/metrics and /readyz. Stop: Ctrl-C."
 	@echo
 	@exec $(V)/fastsmtp serve -c $(DEMO)/fastsmtp.toml

@@ -88,6 +88,7 @@ def _text(hostname: str, domain: str, names: list[str]) -> str:
         "hostname": hostname,
         "data": "data",
         "smtp.listen": ["127.0.0.1:2525"],
+        "submission.listen": ["127.0.0.1:2587"],
         "tls.certificates": [{"certificate": CERTIFICATE, "key": KEY}],
         "domains": {domain: {"aliases": aliases} if aliases else {}},
     }

@@ -49,6 +49,7 @@ class Demo:
         assert main(["quickstart", str(home), *words, *people]) == 0
         places = {
             "FASTSMTP_SMTP__LISTEN": f"127.0.0.1:{self.port}",
+            "FASTSMTP_SUBMISSION__LISTEN": f"127.0.0.1:{free_port()}",
             "FASTSMTP_METRICS__LISTEN": f"127.0.0.1:{watched}",
         }
         program = [sys.executable, "-m", "fastsmtp.cli"]
