@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -90,7 +91,7 @@ class Asking:
             except Exception as error:
                 return self._trouble(error)
             if isawaitable(verdict):
-                self._wait(asyncio.ensure_future(verdict), checks[n:])
+                self._wait(verdict, checks[n:])
                 return PENDING
             if isinstance(verdict, Refused):
                 return verdict
@@ -98,47 +99,34 @@ class Asking:
                 self.added += verdict.headers
         return self.passed(self.added)
 
-    def _wait(self, first: asyncio.Future[Verdict], rest: Sequence[Check]) -> None:
-        task = asyncio.ensure_future(self._decide(first, rest))
-        self.guest.deciding = task
+    def _wait(self, verdict: Awaitable[Verdict], rest: Sequence[Check]) -> None:
+        """Go on with the rest when it is there; no task is needed for that."""
+        future = asyncio.ensure_future(verdict)
+        self.guest.deciding = future
+        future.add_done_callback(partial(self._decided, rest))
 
-        def decided(task: asyncio.Future[Answer]) -> None:
-            first.cancel()  # when the task was cancelled before it began
-            self._decided(task)
-
-        task.add_done_callback(decided)
-
-    def _decided(self, task: asyncio.Future[Answer]) -> None:
+    def _decided(self, rest: Sequence[Check], future: asyncio.Future[Verdict]) -> None:
         answer: Answer
-        if self.guest.deciding is task:
-            self.guest.deciding = None
-        if task.cancelled():
+        self.guest.deciding = None
+        try:
+            answer = self._go_on(rest, future.result())
+        except asyncio.CancelledError:
             answer = unavailable("the connection was lost")  # said to nobody
-        elif isinstance(error := task.exception(), StoreUnavailable):
+        except StoreUnavailable as error:
             answer = unavailable(str(error))
-        elif isinstance(error, Exception):
+        except Exception as error:
             answer = self._trouble(error)
-        else:
-            answer = task.result()
         if isinstance(answer, Refused):
             self.refused()
         if answer is not PENDING:
             self.guest.answer(answer)
 
-    async def _decide(self, first: Awaitable[Verdict], rest: Sequence[Check]) -> Answer:
-        verdict = await first
-        for check in rest:
-            if isinstance(verdict, Refused):
-                return verdict
-            if verdict is not None:
-                self.added += verdict.headers
-            found = check(*self.about)
-            verdict = await found if isawaitable(found) else found
+    def _go_on(self, rest: Sequence[Check], verdict: Verdict) -> Answer:
         if isinstance(verdict, Refused):
             return verdict
         if verdict is not None:
             self.added += verdict.headers
-        return self.passed(self.added)
+        return self.ask(rest)
 
     def _trouble(self, error: Exception) -> Refused:
         self.failed(error)

@@ -1,6 +1,6 @@
 """The clients of a listener: who may come in, and octets to and from a session."""
 
-from asyncio import Task
+from asyncio import Future
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +13,6 @@ from fastsmtp.serve.networks import Network
 from fastsmtp.serve.porch import Porch
 from fastsmtp.serve.smtpd import Terms
 from fastsmtp.serve.strangers import Strangers
-from fastsmtp.smtp.door import Answer
 from fastsmtp.smtp.session import Service, Session
 
 def nothing(about: object = None) -> None:
@@ -80,7 +79,7 @@ class Client(Connection):
     waiting   for the greeting, on the porch: who speaks now is sent away
     origin    the From clause of Received
     facts     what policy knows of it; None until somebody sets it
-    deciding  the task of a check whose answer is awaited; None: there is none
+    deciding  the future of a check whose answer is awaited; None: there is none
     finished  the client will send no more
     sealed    version and cipher of TLS; "" in clear
     served    it has heard what became of a message
@@ -93,7 +92,7 @@ class Client(Connection):
     who: Peer
     origin: str
     facts: Any
-    deciding: Task[Answer] | None
+    deciding: Future[Any] | None
     finished: bool
     sealed: str
     greeted: bool

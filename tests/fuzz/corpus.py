@@ -155,9 +155,44 @@ HEADER_WORDS = [
     *(b"<", b">", b"(", b")", b'"', b"\\", b",", b";", b"@", b".", b"[", b"]", b"\xff"),
     *(b"a@b.test", b"Resent-Bcc:", b"Date:", b"Message-ID:", b"\0", b"\r\n\r\n"),
 ]
+HEAD = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+ANSWERS = [
+    HEAD + b"Content-Length: 24\r\n\r\n" + b'{"action":"soft reject"}',
+    HEAD + b'\r\n{"action":"reject","messages":{"smtp_message":"Gtube pattern"}}',
+    HEAD + b'\r\n{"action":"add header","milter":{"add_headers":{"X-A":"b"}}}',
+    HEAD + b'\r\n{"action":"no action","score":5.5,"milter":{"add_headers":{"X-A":'
+    b'[{"value":"a;\\r\\n\\tb","order":-1},"c"]},"remove_headers":{"X-Spam":0}}}',
+    HEAD
+    + b'Transfer-Encoding: chunked\r\n\r\n16\r\n{"action":"no action"}\r\n0\r\n\r\n',
+]
+ANSWER_WORDS = [
+    *(
+        b"\r\n",
+        b"\\r\\n",
+        b"\\n ",
+        b"\\u0000",
+        b"\\ud800",
+        b"\\u00e4",
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+    ),
+    *(b"]", b":", b",", b"-1", b"1e999", b"null", b'"order"', b'"value"', b"X-Spam"),
+    *(b'"action"', b'"discard"', b'"greylist"', b'"milter"', b'"messages"', b"\xff"),
+    *(
+        b"HTTP/1.1 ",
+        b"Content-Length: ",
+        b"0\r\n\r\n",
+        b"[" * 600,
+        b"x" * 1000,
+        b"A: b\r\n",
+    ),
+]
 PURE = {
     "proxy": (PROXIES, PROXY_WORDS),
     "sasl": (EXCHANGES, EXCHANGE_WORDS),
+    "rspamd": (ANSWERS, ANSWER_WORDS),
     "originator": (HEADERS, HEADER_WORDS),
 }
 """Parsers that are not compiled: no sanitizer has anything to say about them."""

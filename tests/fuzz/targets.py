@@ -8,12 +8,16 @@ import ipaddress
 import random
 from collections.abc import Callable, Sequence
 
+import httptools
 import msgspec
 
 from fastsmtp.auth.exchange import Broken, Password, Proof, Proven, normal
 from fastsmtp.auth.mechanisms import begin
 from fastsmtp.auth.passwords import scram_keys
 from fastsmtp.errors import Damaged, FormatTooNew
+from fastsmtp.hooks import Accept
+from fastsmtp.hooks.http import BadAnswer, Parsed, feed
+from fastsmtp.hooks.rspamd import Unanswered, read, verdict
 from fastsmtp.net.proxy import LONGEST, NotProxy
 from fastsmtp.net.proxy import parse as parse_proxy
 from fastsmtp.queue.message import decode_envelope
@@ -134,6 +138,25 @@ def originator(data: bytes) -> None:
             assert mailboxes(f"x <{one}>".encode()) == [one]
 
 
+def rspamd(data: bytes) -> None:
+    """An answer of HTTP and JSON is a verdict or a failure, and adds whole fields."""
+    parsed = Parsed(1 << 16)
+    parsed.parser = parser = httptools.HttpResponseParser(parsed)
+    try:
+        feed(parser, data)
+        found = verdict(read(bytes(parsed.body)))
+    except (BadAnswer, Unanswered, ValueError):
+        return
+    assert len(parsed.body) <= 1 << 16
+    if isinstance(found, Accept):
+        lines = found.lines().split(b"\r\n")
+        assert lines.pop() == b""
+        assert all(line.isascii() and line.strip() for line in lines)
+    elif found is not None:
+        assert found.text.isprintable()
+        assert found.text.isascii()
+
+
 Target = Callable[[bytes], None]
 FACES: dict[str, Target] = {
     "body": body,
@@ -144,6 +167,7 @@ FACES: dict[str, Target] = {
     "proxy": proxy,
     "sasl": sasl,
     "originator": originator,
+    "rspamd": rspamd,
 }
 
 
