@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_config import SMALL, only, problems, write
 
-from fastsmtp.config import Config, load
+from fastsmtp.config import Config, check, load
 
 RCPT = "async def rcpt(facts, address):\n    return None\n"
 TYPED = """\
@@ -60,7 +60,10 @@ def test_options_are_read_as_the_module_says(tmp_path: Path) -> None:
     assert (problem.key, problem.text) == ("hooks.mine.options.wait", "is too large")
     assert problem.line == 9
     good = hooks('module = "typed.py"', lines.replace("2 min", "2 s"))
-    config = load(write(tmp_path, good), {"FASTSMTP_HOOKS__MINE__OPTIONS__URL": "v"})
+    environ = {"FASTSMTP_HOOKS__MINE__OPTIONS__URL": "v"}
+    config, found = check(write(tmp_path, good), environ)
+    assert (found, config is None) == ([], False)
+    assert config is not None
     secret = str(tmp_path / "s")
     wanted = {"url": "v", "wait": 2.0, "secret_file": secret}
     assert config.hooks["mine"].options == wanted
@@ -145,3 +148,10 @@ def test_there_are_so_many_hooks(tmp_path: Path) -> None:
     text = SMALL + "".join(f'[hooks.h{n}]\nmodule = "mine.py"\n' for n in range(17))
     problem = only(tmp_path, text)
     assert (problem.key, "one hook too many" in problem.text) == ("hooks.h16", True)
+
+
+def test_a_command_that_does_not_serve_looks_into_no_module(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import nothing_of_this_name\n")
+    path = write(tmp_path, hooks('module = "mine.py"'))
+    assert check(path, {})[0] is None
+    assert list(load(path, {}).hooks) == ["mine"]

@@ -71,13 +71,26 @@ def check(
     """The configuration, or None when it cannot be used, and every finding.
 
     known  whether an account has this address; None where nobody can say"""
+    return _read(path, environ, known, modules=True)
+
+
+def _read(
+    path: str | Path,
+    environ: Mapping[str, str] | None,
+    known: Known | None,
+    *,
+    modules: bool,
+) -> tuple[Config | None, list[Problem]]:
+    """modules: import those of hooks, too."""
     try:
         source = read_source(Path(path), os.environ if environ is None else environ)
     except ConfigErrors as errors:
         return None, errors.problems
     reader = Reader(source)
-    config = hooked(reader.config(), reader)
-    reader.unused()
+    config = reader.config()
+    if modules:
+        config = hooked(config, reader)
+        reader.unused()
     problems = reader.problems + examine(config, source, known)
     problems.sort(key=lambda problem: (problem.line == 0, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
@@ -96,8 +109,9 @@ def outline(path: Path) -> Config | None:
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
-    """The checked configuration. Raises `ConfigErrors` with all mistakes at once."""
-    config, problems = check(path, environ)
+    """The configuration for those who do not serve: modules of hooks are not looked
+    into. Raises `ConfigErrors` with all mistakes at once."""
+    config, problems = _read(path, environ, None, modules=False)
     if config is None:
         raise ConfigErrors(problems)
     return config
