@@ -68,6 +68,8 @@ class Hook:
         self._cells = cells
         self._report = report
         self._loop = asyncio.get_running_loop()
+        self._open: dict[Question, float] = {}  # when each is late, the oldest first
+        self._timer: asyncio.TimerHandle | None = None
         self._threads = Threads(f"hook {name}", options.threads)
         self._told: dict[str, tuple[float, int]] = {}
         self._places = {result: ANSWERS.place(result) for result in RESULTS}
@@ -120,7 +122,27 @@ class Hook:
             self._count("busy", 0.0)
             self.tell("busy", TimeoutError(f"{self.running} questions are open"))
             return self._failed(stage, "busy")
-        return Question(self, stage, start()).answer
+        question = Question(self, stage, start())
+        self._open[question] = self._loop.time() + self.options.deadline
+        if self._timer is None:
+            self._timer = self._loop.call_later(self.options.deadline, self._look)
+        return question.answer
+
+    def _look(self) -> None:
+        """One timer for all: who began first is late first, as all may take equally
+        long."""
+        self._timer = None
+        for question, due in list(self._open.items()):
+            if due > self._loop.time():
+                self._timer = self._loop.call_at(due, self._look)
+                return
+            del self._open[question]
+            question.late()
+
+    def settled(self, question: Question) -> None:
+        """Its work has ended."""
+        self.running -= 1
+        self._open.pop(question, None)
 
     # what comes of it
 
@@ -203,7 +225,7 @@ class Hook:
 class Question:
     """answer  what the session waits for; cancelled when its client is gone"""
 
-    __slots__ = ("_began", "_hook", "_stage", "_timer", "_work", "answer")
+    __slots__ = ("_began", "_hook", "_stage", "_work", "answer")
 
     def __init__(self, hook: Hook, stage: str, work: asyncio.Future[Any]) -> None:
         loop = work.get_loop()
@@ -211,11 +233,10 @@ class Question:
         self._began = monotonic()
         self.answer: asyncio.Future[Answer] = loop.create_future()
         hook.running += 1
-        self._timer = loop.call_later(hook.options.deadline, self._late)
         work.add_done_callback(self._ended)
         self.answer.add_done_callback(self._left)
 
-    def _late(self) -> None:
+    def late(self) -> None:
         if not self.answer.done():
             seconds = monotonic() - self._began
             self.answer.set_result(self._hook.late(self._stage, seconds))
@@ -226,8 +247,7 @@ class Question:
             self._work.cancel()
 
     def _ended(self, work: asyncio.Future[Any]) -> None:
-        self._hook.running -= 1
-        self._timer.cancel()
+        self._hook.settled(self)
         if self.answer.done():
             if not work.cancelled():
                 work.exception()  # nobody wants it any more
