@@ -1,7 +1,6 @@
 """Connections behind a proxy: who is asked, what is passed on, who is dropped."""
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,6 +11,7 @@ from fakes import FakeClock, FakeTransport
 
 from fastsmtp.net.clock import Clock
 from fastsmtp.net.listener import Listener, bind
+from fastsmtp.net.networks import Networks
 from fastsmtp.net.proxied import PATIENCE, Entrance
 
 LINE = b"PROXY TCP4 203.0.113.9 192.0.2.1 4711 25\r\n"
@@ -151,7 +151,7 @@ def test_an_early_end_and_the_end_of_the_listener() -> None:
 def on_a_loop(work: Callable[[World, socket.socket], Awaitable[None]]) -> None:
     async def run() -> None:
         world = World()
-        world.entrance.networks = [ipaddress.ip_network("127.0.0.0/8")]
+        world.entrance.networks = Networks(["127.0.0.0/8"])
         (sock,) = bind("127.0.0.1:0")
         listener = Listener([sock], world.entrance)
         await listener.open()

@@ -205,7 +205,7 @@ def test_rfc_10_commands_out_of_order(lines: tuple[str, ...], code: str) -> None
         (("EXPN list",), "502 5.5.1"),
         (("STARTTLS",), "502 5.5.1"),
         (("AUTH PLAIN",), "502 5.5.1"),
-        ((*READY, "BDAT 3 LAST"), "502 5.5.1"),
+        ((*READY, "BDAT 0 LAST"), "502 5.5.1"),
     ],
 )
 def test_rfc_11_what_is_wrong_is_said_by_the_code(

@@ -17,6 +17,7 @@ from fastsmtp.net.connection cimport Connection
 
 from functools import partial
 
+from fastsmtp.net.networks import Networks
 from fastsmtp.report import Peer
 from fastsmtp.serve.checks import Asking
 from fastsmtp.serve.networks import is_loopback, network_of
@@ -69,6 +70,8 @@ cdef class Crowd:
     tls      `net.tls.Tls` for STARTTLS, or None
     near     connections from which on a client network gets no more than its share
     strained the machine is behind: who has more than most gets no more for now
+    proxies  who may use XCLIENT, or None. They are not counted as a network of clients:
+             whom they speak for is, see `follow`
     """
 
     cdef readonly object terms, service, report, clock, shared, small
@@ -79,7 +82,7 @@ cdef class Crowd:
     cdef public object late, emptied, tls
     cdef public Py_ssize_t near
     cdef public bint strained
-    cdef object options, at_connect
+    cdef object options, at_connect, proxies
     cdef int64_t[::1] cells
     cdef object network_of, arrive, porch, trusts
     cdef readonly dict networks
@@ -99,6 +102,7 @@ cdef class Crowd:
         self.options = options = terms.options
         self.most_per_network = options.max_connections_per_network
         self.at_connect = terms.checks.connect
+        self.proxies = Networks(options.xclient) if options.xclient else None
         self.cells = terms.cells
         self.late = self.emptied = nothing
         self.guests = set()
@@ -146,23 +150,26 @@ cdef class Crowd:
         cdef object sent_away
         cdef str result = "accepted"
         cdef Py_ssize_t here
+        guest.proxy = self.proxies is not None and guest.address in self.proxies
         guest.family, guest.network = self.network_of(guest.address)
         here = self.networks.get(guest.network, 0)
         if self.draining and not self.gently:
             result, refused = "overload", LEAVING
         elif (
             len(self.guests) >= self.most
-            or here >= self.most_per_network
+            or (here >= self.most_per_network and not guest.proxy)
             or guest.descriptor() >= self.highest
         ):
             result, refused = "limit", FULL
+        elif guest.proxy:
+            refused = None
         elif self._has_enough(here):
             result, refused = "overload", SHARE
         elif self.arrive is not None:
             sent_away = self.arrive(guest)
             if sent_away is not None:
                 result, refused = sent_away
-        if refused is None and self.porch is not None:
+        if refused is None and self.porch is not None and not guest.proxy:
             guest.waiting = not self.trusts(guest.address)
         if not guest.waiting:
             self.arrived(guest, result)
@@ -183,13 +190,48 @@ cdef class Crowd:
         self.cells[<int> ARRIVED[guest.family, result]] += 1
         return 0
 
-    cdef int leave(self, Client guest) except -1:
+    def follow(self, Client guest not None, str address):
+        """A proxy says that `guest` is at this address; a `Refused` when one from there
+        would not be let in."""
+        cdef object no = self._move(guest, address)
+        guest.address = address
+        guest.facts = None
+        guest.who = Peer(guest.who.session, address, guest.session.secured)
+        if no is None and self.arrive is not None:
+            no = self.arrive(guest)
+        if no is not None:
+            self.report.connection_refused(address, no[0])
+            return no[1]
+        self.report.session_opened(guest.who)
+        return None
+
+    cdef object _move(self, Client guest, str address):
+        """Count it where it is; or how and why it may not be there."""
+        cdef Py_ssize_t here
+        family, network = self.network_of(address)
+        if network == guest.network:
+            return None
+        here = self.networks.get(network, 0)
+        if here >= self.most_per_network:
+            return "limit", FULL
+        if self._has_enough(here):
+            return "overload", SHARE
+        self._uncount(guest)
+        guest.family, guest.network = family, network
+        self.networks[network] = here + 1
+        return None
+
+    cdef int _uncount(self, Client guest) except -1:
         cdef Py_ssize_t left = self.networks[guest.network] - 1
-        self.guests.discard(guest)
         if left:
             self.networks[guest.network] = left
         else:
             del self.networks[guest.network]
+        return 0
+
+    cdef int leave(self, Client guest) except -1:
+        self.guests.discard(guest)
+        self._uncount(guest)
         self.cells[OPEN] -= 1
         self.cells[<int> PARTED[guest.session.parting]] += 1
         if not self.guests:
@@ -200,6 +242,8 @@ cdef class Crowd:
 cdef class Client(Connection):
     """One client: moves octets between the transport and its session.
 
+    proxy     it may say with XCLIENT for whom it speaks
+    name      what a proxy knows its client as by DNS; "" when it does not say
     network   what counts as one client network; empty when it was not let in
     waiting   for the greeting, on the porch: who speaks now is sent away
     origin    the From clause of Received
@@ -213,8 +257,9 @@ cdef class Client(Connection):
     cdef readonly Crowd server
     cdef readonly object session
     cdef public object address, network, who, origin, facts, deciding
+    cdef public str name
     cdef str family
-    cdef bint waiting
+    cdef bint waiting, proxy
     cdef public bint finished
     cdef readonly str sealed
     cdef bint shaking
@@ -224,7 +269,7 @@ cdef class Client(Connection):
     def __init__(self, Crowd server not None):
         self.shared = server.shared
         self.server = server
-        self.address = self.network = self.origin = self.sealed = ""
+        self.address = self.network = self.origin = self.sealed = self.name = ""
         self.active = server.clock.now
 
     # what the event loop calls
@@ -277,6 +322,7 @@ cdef class Client(Connection):
             self.session = Session(server.service, self)
             if server.terms.private:
                 self.session.private = is_loopback(self.address)
+            self.session.trusted = self.proxy
             if self.waiting:
                 server.porch.wait(self)
             else:

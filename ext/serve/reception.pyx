@@ -99,7 +99,9 @@ cdef class Reception:
 
     def hello(self, session):
         cdef object guest = session.peer
-        guest.origin = header.origin(session.helo, guest.address, "", guest.sealed)
+        guest.origin = header.origin(
+            session.helo, guest.address, guest.name, guest.sealed
+        )
         if self.checks.hello:
             return self._ask(self.checks.hello, session, (session,), self._yes)
         return None
@@ -113,6 +115,21 @@ cdef class Reception:
     cdef bint _ours(self, session) except -1:
         """Whether this is a user of ours who submits mail."""
         return self.submission is not None and session.login
+
+    def xclient(self, session, dict told):
+        """The client is whom the proxy says; checks see it as if it had come now."""
+        cdef object guest = session.peer
+        cdef object refused
+        cdef str name = told.get("NAME", guest.name)
+        guest.name = "" if name.startswith("[") else name
+        if told.get("ADDR"):
+            refused = guest.server.follow(guest, told["ADDR"])
+            if refused is not None:
+                return refused
+        session.private = False  # whoever it is, its way here is not only our machine
+        if self.checks.connect:
+            return self._ask(self.checks.connect, session, (guest,), self._yes)
+        return None
 
     def mail(self, session):
         cdef object trouble = self.store.healthy()

@@ -1,14 +1,18 @@
 # BDAT: the message in chunks of a known size (RFC 3030). Part of session.pyx.
 #
 # The octets of a chunk follow its command whatever we think of it, so they are counted
-# off before it is refused. A chunk that is refused ends the transaction: what follows
-# cannot be the message any more. A command whose count cannot be read ends the session.
+# off before it is refused: where BDAT is not offered, too, or they would be taken for
+# commands. A chunk that is refused ends the transaction: what follows cannot be the
+# message any more. A command whose count cannot be read ends the session.
 
 
 cdef int do_bdat(Session s, Line *line) except -1:
     cdef object no
+    cdef bint offered = s.service.offered >> BDAT & 1
     if has_control(line.at, line.end) or not chunk_size(s, line):
         s.chunk = 0
+        if not offered:
+            return s._refuse(replies.OFF)
         s._refuse(replies.BAD_CHUNK)
         if s.state != CLOSED:
             s.verb = OTHER
@@ -44,6 +48,8 @@ cdef bint chunk_size(Session s, Line *line) noexcept:
 
 cdef object chunk_misplaced(Session s):
     """Why there may be no chunk now, or None."""
+    if not s.service.offered >> BDAT & 1:
+        return replies.OFF
     if s.state != RCPT and s.state != CHUNKS:
         return misplaced(ROWS[BDAT], s.state, s.service.lmtp)
     return None

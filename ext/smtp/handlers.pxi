@@ -57,6 +57,7 @@ cdef int do_mail_yes(Session s) except -1:
 cdef int do_rcpt(Session s, Line *line) except -1:
     cdef Path path
     cdef Fault fault = parse_path(line.at, line.end, b"TO", 2, &path)
+    s.notice = None
     if fault != FAULT_NONE:
         return s._refuse(bad_path(fault, "5.1.3"))
     if not path.mailbox.n:

@@ -109,20 +109,31 @@ cdef int do_starttls(Session s, Line *line) except -1:
 
 cdef int do_xclient(Session s, Line *line) except -1:
     cdef bytes told = (<const char *> line.at)[:line.end - line.at]
+    cdef dict about
     if not s.trusted:
         return s._refuse(replies.STRANGER)
     try:
-        s.about = (xclient.attributes(told),)
+        about = xclient.attributes(told)
     except ValueError:
         return s._refuse(replies.BAD_PARAMETER)
+    if "LOGIN" in about and not s.service.auth:  # as EHLO said
+        return s._refuse(replies.BAD_PARAMETER)
+    s.about = (about,)
     return s._ask(s.service.door.xclient)
 
 
 cdef int do_xclient_yes(Session s) except -1:
-    """As after connect, and with a greeting: it is another client now."""
+    """As after connect, and with a greeting: it is another client now, and nobody has
+    logged in unless the proxy says so."""
     cdef dict told = s.about[0]
     s.about = None
-    s.login = told.get("LOGIN", s.login)
-    s.helo = ""
+    s.login = told.get("LOGIN", "")
+    s.helo = told.get("HELO", "")
     s.extended = False
     return s._say(s.service.greeting, 220)
+
+
+cdef int turn_away(Session s, no) except -1:
+    """The client of a proxy may not come in; the proxy cannot go on as itself."""
+    s._deny(no)
+    return s._close("shutdown")

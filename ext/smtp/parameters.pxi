@@ -97,7 +97,6 @@ cdef bint rcpt_parameters(Session s, Octets rest, Octets end) except -1:
     cdef Fault fault = FAULT_NONE
     cdef str notify = ""
     cdef str orcpt = ""
-    s.notice = None
     while next_parameter(&rest, end, &parameter, &fault):
         told = octets_of(parameter.value)
         try:
@@ -115,9 +114,9 @@ cdef bint rcpt_parameters(Session s, Octets rest, Octets end) except -1:
             return refused(s, replies.BAD_PARAMETER)
         if repeated:
             return refused(s, replies.REPEATED)
-        s.notice = (notify, orcpt)
     if fault != FAULT_NONE:
         return refused(s, bad_path(fault, ""))
+    s.notice = (notify, orcpt)
     return False
 
 

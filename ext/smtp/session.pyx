@@ -333,7 +333,7 @@ cdef class Session:
         line.end = line_text_end(data, length)
         verb = row_of[<int> parse_verb(data, line.end, &line.at)]
         self._begin(verb)
-        if verb == BDAT and self.service.offered >> BDAT & 1:
+        if verb == BDAT:
             return do_bdat(self, &line)
         if has_control(data, line.end):
             return self._refuse(replies.BARE)
@@ -405,6 +405,8 @@ cdef class Session:
             return self._accepted() if answer is None else self._rejected(answer)
         if answer is not None:
             self.address = self.notice = self.about = None
+            if self.verb == XCLIENT:
+                return turn_away(self, answer)
             if self.verb == AUTH:
                 return not_yet(self, answer)
             if self.verb == BDAT:

@@ -87,6 +87,7 @@ cdef struct Row:
 cdef Row rows[ROW_MAX]
 cdef int BDAT = ROW_VERBS.index("BDAT")
 cdef int AUTH = ROW_VERBS.index("AUTH")
+cdef int XCLIENT = ROW_VERBS.index("XCLIENT")
 cdef tuple NO_NOTICE = ("", "")
 cdef tuple PROTOCOLS = tuple(
     ("UTF8" + word.lstrip("E") if utf8 else word) + secured + known

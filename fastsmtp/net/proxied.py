@@ -10,17 +10,16 @@ word: nobody but a proxy should come from there.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from fastsmtp.net.clock import Clock
+from fastsmtp.net.networks import Networks
 from fastsmtp.net.proxy import LONGEST, Header, NotProxy, parse
 
 PATIENCE: Final = 5.0  # seconds for the header to come
 AT_ONCE: Final = 256  # octets read at once; what is behind the header is passed on
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Make = Callable[[], asyncio.BaseProtocol]
 
 
@@ -38,7 +37,7 @@ class Entrance:
         clock: Clock,
         dropped: Callable[[str, str], None],
     ) -> None:
-        self.networks: list[Network] = [ipaddress.ip_network(n) for n in networks]
+        self.networks = Networks(networks)
         self.make = make
         self.clock = clock
         self.dropped = dropped
@@ -46,13 +45,6 @@ class Entrance:
 
     def __call__(self) -> Reader:
         return Reader(self)
-
-    def trusts(self, address: str) -> bool:
-        try:
-            found = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        return any(found in network for network in self.networks)
 
     def close(self) -> None:
         """Drop who has not said yet who it is."""
@@ -76,7 +68,7 @@ class Reader(asyncio.BufferedProtocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        if not entrance.trusts(self._peer):
+        if self._peer not in entrance.networks:
             self._hand_over(self._transport)
             return
         entrance.waiting.add(self)

@@ -11,6 +11,7 @@ it: nobody is to find out by trying whether we would relay.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -48,12 +49,15 @@ FOREIGN: Final = Foreign()
 
 
 def split(address: str) -> tuple[str, str]:
-    """Local part (unquoted) and domain of a mailbox, both in lower case.
+    """Local part (unquoted) and domain of a mailbox, both in lower case. What is not
+    ASCII is composed (NFC): typed in two ways it is one name (RFC 6530 10.1).
 
     A source route in front is dropped (RFC 5321 appendix F.2). The domain is "" when
     there is none. The last "@" decides, so that an "@" inside quotes cannot choose
     the domain.
     """
+    if not address.isascii():
+        address = unicodedata.normalize("NFC", address)
     if address.startswith("@"):
         address = address.partition(":")[2]
     local, at, domain = address.rpartition("@")
@@ -62,6 +66,20 @@ def split(address: str) -> tuple[str, str]:
     if len(local) >= 2 and local[0] == local[-1] == '"':
         local = unquoted(local)
     return local.lower(), domain.lower()
+
+
+def as_written(domain: str) -> str:
+    """A name in ASCII as people write it: xn--bcher-kva.test is bücher.test (RFC 5890
+    2.3.2.1). What is no such name stays as it is."""
+    labels = []
+    for label in domain.split("."):
+        if label.startswith("xn--"):
+            try:
+                label = label[4:].encode().decode("punycode")
+            except UnicodeError:
+                return domain
+        labels.append(label)
+    return unicodedata.normalize("NFC", ".".join(labels)).lower()
 
 
 class Recipients:
@@ -74,7 +92,7 @@ class Recipients:
     separator   what divides a name from its tag; "" switches subaddresses off
     """
 
-    __slots__ = ("_domains", "_known", "_postmaster", "_separator")
+    __slots__ = ("_domains", "_known", "_names", "_postmaster", "_separator")
 
     def __init__(
         self,
@@ -90,6 +108,8 @@ class Recipients:
             )
             for name, options in domains.items()
         }
+        self._names = {as_written(name): name for name in self._domains}
+        self._names |= {name: name for name in self._domains}
         self._known = known
         self._postmaster = postmaster.lower()
         self._separator = separator
@@ -99,9 +119,10 @@ class Recipients:
         local, domain = split(address)
         if not domain:
             return self._bare(local)
-        if domain not in self._domains:
+        name = self._names.get(domain)
+        if name is None:
             return FOREIGN
-        return self._found(self._expand(local, domain, 0))
+        return self._found(self._expand(local, name, 0))
 
     def _bare(self, local: str) -> Verdict:
         """RFC 5321 4.5.1: Postmaster is the only name that needs no domain."""

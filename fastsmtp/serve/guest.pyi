@@ -33,6 +33,8 @@ class Crowd:
     tls      for STARTTLS
     near     connections from which on a client network gets no more than its share
     strained the machine is behind: who has more than most gets no more for now
+    proxies  who may use XCLIENT, or None. They are not counted as a network of clients:
+             whom they speak for is, see `follow`
     """
 
     terms: Terms
@@ -72,9 +74,15 @@ class Crowd:
     def greedy(self, guest: Client) -> bool:
         """Whether its network has more than its share."""
 
+    def follow(self, guest: Client, address: str) -> Refused | None:
+        """A proxy says that `guest` is at this address; a `Refused` when one from there
+        would not be let in."""
+
 class Client(Connection):
     """One client: moves octets between the transport and its session.
 
+    proxy     it may say with XCLIENT for whom it speaks
+    name      what a proxy knows its client as by DNS; "" when it does not say
     network   what counts as one client network; empty when it was not let in
     waiting   for the greeting, on the porch: who speaks now is sent away
     origin    the From clause of Received
@@ -90,6 +98,7 @@ class Client(Connection):
     address: str
     network: Network
     who: Peer
+    name: str
     origin: str
     facts: Any
     deciding: Future[Any] | None

@@ -95,11 +95,19 @@ class Terms:
 
     @property
     def offered(self) -> Offers:
-        """STARTTLS where there is a certificate; the rest as `offers` has it."""
+        """STARTTLS where there is a certificate, what the options switch on; who may
+        log in and must is as `offers` has it."""
         able = self.certificates is not None and not self.implicit
+        options = self.options
         return replace(
             self.offers,
-            starttls=able and self.options.starttls,
+            starttls=able and options.starttls,
+            chunking=options.chunking,
+            smtputf8=options.smtputf8,
+            dsn=options.dsn,
+            limits=options.limits,
+            requiretls=options.requiretls,
+            xclient=bool(options.xclient),
             lmtp=self.listener == "lmtp",
         )
 

@@ -113,5 +113,6 @@ class Doorkeeper(Door, Protocol):
         ...
 
     def xclient(self, session: Session, attributes: dict[str, str]) -> Answer:
-        """XCLIENT from a session that is trusted; see `smtp.xclient.attributes`."""
+        """XCLIENT from a session that is trusted; see `smtp.xclient.attributes`. A no
+        ends the session."""
         ...

@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from fastsmtp.smtp.options import SmtpOptions
 
-ATTRIBUTES: Final = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
-"""Of XCLIENT, in the order of its documentation."""
+ATTRIBUTES: Final = "NAME ADDR PORT PROTO HELO DESTADDR DESTPORT"
+"""Of XCLIENT, in the order of its documentation; LOGIN joins them where there is AUTH,
+as in Postfix."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ def keywords(
     """The lines behind the host name in the answer to EHLO (RFC 5321 4.1.1.1)."""
     may_login = not standing.known and (standing.secured or standing.private)
     limits = f"LIMITS RCPTMAX={options.max_recipients}"
+    attributes = f"{ATTRIBUTES} LOGIN" if offers.mechanisms else ATTRIBUTES
     lines = (
         ("PIPELINING", True),
         (f"SIZE {options.max_message_size}", True),
@@ -94,7 +96,7 @@ def keywords(
         ("DSN", offers.dsn),
         (limits, offers.limits),
         ("REQUIRETLS", offers.requiretls and standing.secured),
-        (f"XCLIENT {ATTRIBUTES}", offers.xclient and standing.trusted),
+        (f"XCLIENT {attributes}", offers.xclient and standing.trusted),
         ("ENHANCEDSTATUSCODES", True),
     )
     return tuple(line for line, on in lines if on)

@@ -30,6 +30,11 @@ class SmtpOptions:
         "networks of proxies: a connection from there begins with a PROXY header",
         NETWORKS,
     )
+    xclient: list[str] = option(
+        [],
+        "networks of proxies that may tell with XCLIENT whom they serve",
+        NETWORKS,
+    )
     banner: str = option(
         "ESMTP fastsmtp", "text of the greeting after the host name", TEXT
     )
@@ -82,6 +87,21 @@ class SmtpOptions:
     vrfy: bool = option(True, "answer VRFY with 252 (never tells); false: 502", SWITCH)
     starttls: bool = option(
         True, "offer STARTTLS (RFC 3207) when [tls] has a certificate", SWITCH
+    )
+    chunking: bool = option(True, "offer CHUNKING: BDAT (RFC 3030)", SWITCH)
+    smtputf8: bool = option(
+        True, "offer SMTPUTF8: addresses beyond ASCII (RFC 6531)", SWITCH
+    )
+    dsn: bool = option(
+        False,
+        "offer DSN and keep its parameters (RFC 3461); no notice is sent yet",
+        SWITCH,
+    )
+    limits: bool = option(
+        True, "offer LIMITS: say how many recipients are taken (RFC 9422)", SWITCH
+    )
+    requiretls: bool = option(
+        True, "offer REQUIRETLS over TLS (RFC 8689); kept with the message", SWITCH
     )
     command_timeout: float = option(
         300.0, "wait for the next command (RFC 5321 4.5.3.2.7)", DURATION, low=1

@@ -12,7 +12,7 @@ from typing import Final
 from fastsmtp.smtp.offers import ATTRIBUTES
 from fastsmtp.smtp.parameters import printable, xtext
 
-NAMES: Final = frozenset(ATTRIBUTES.split())
+NAMES: Final = frozenset((*ATTRIBUTES.split(), "LOGIN"))
 LONGEST: Final = 255  # characters of a value
 TEMPORARY: Final = "[TEMPUNAVAIL]"
 _UNKNOWN: Final = ("[UNAVAILABLE]", TEMPORARY)
