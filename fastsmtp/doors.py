@@ -16,7 +16,8 @@ from itertools import chain
 from typing import Final
 
 from fastsmtp.config import Config
-from fastsmtp.net.listener import CannotListen, bind
+from fastsmtp.net.listener import CannotListen, bind, name_of
+from fastsmtp.options import unix_path
 
 WATCH: Final = "metrics"
 INHERITED: Final = "systemd"  # stands for the address of what was bound by others
@@ -114,8 +115,7 @@ class Doors:
     def _names(self) -> Iterator[str]:
         for (kind, _), sets in self._sets.items():
             for sock in sets[0] if kind != WATCH else ():
-                host, port = sock.getsockname()[:2]
-                name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+                name = name_of(sock)
                 yield name if kind == "smtp" else f"{name} ({kind})"
 
     @property
@@ -128,8 +128,10 @@ class Doors:
 
 
 def bound(address: str, copies: int) -> Sets:
-    """So many sets of sockets on one address. Raises `CannotListen`."""
+    """So many sets of sockets on one address; one on a path, which all receivers
+    share. Raises `CannotListen`."""
     sets: Sets = []
+    copies = 1 if unix_path(address) else copies
     try:
         for _ in range(copies):
             sets.append(bind(address, share=copies > 1))
@@ -159,7 +161,7 @@ def sort_inherited(
         if sock.family == socket.AF_INET6 and not sock.getsockopt(*ONLY_IPV6):
             text = f"{name!r} takes IPv4 by IPv6; set BindIPv6Only=ipv6-only"
             raise OSError(errno.EINVAL, text, "socket activation")
-        port = str(sock.getsockname()[1])
+        port = name_of(sock).rpartition(":")[2]
         kind = name if name in kinds else ports.get(port)
         if kind is None:
             text = f"it passed port {port} as {name!r}; set FileDescriptorName= to"

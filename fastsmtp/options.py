@@ -23,7 +23,7 @@ TEXT: Final = "text"
 SWITCH: Final = "switch"  # true or false
 CHOICE: Final = "choice"  # one word of a Literal
 ADDRESS: Final = "address"  # "host:port", "[::1]:port"; "" is none
-ADDRESSES: Final = "addresses"  # list of "host:port"
+ADDRESSES: Final = "addresses"  # list of "host:port" or "unix:/path"
 PATH: Final = "path"  # a pathlib.Path; a relative one starts at the file's folder
 HOSTNAME: Final = "hostname"  # a full host name, "mx.example.org"
 MAILBOX: Final = "mailbox"  # an e-mail address; "" is nobody
@@ -58,6 +58,12 @@ def split_address(text: str) -> tuple[str, int]:
     if not host:
         raise ValueError("has no host")
     return host, int(digits)
+
+
+def unix_path(text: str) -> str:
+    """The path of "unix:/path"; "" for an address of another kind."""
+    kind, colon, path = text.partition(":")
+    return path if colon and kind == "unix" else ""
 
 
 def option(

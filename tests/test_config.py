@@ -480,3 +480,21 @@ def test_networks(tmp_path: Path) -> None:
     assert wrong.advice == 'write "10.0.0.0/8"'
     wrong = only(tmp_path, set_smtp('proxy_protocol = ["everybody"]'))
     assert wrong.text == "is not a network"
+
+
+def test_lmtp_may_listen_on_a_path(tmp_path: Path) -> None:
+    text = SMALL + '[lmtp]\nlisten = ["unix:/run/mail/lmtp", "127.0.0.1:24"]\n'
+    config = load(write(tmp_path, text), {})
+    assert config.listeners["lmtp"] == ["unix:/run/mail/lmtp", "127.0.0.1:24"]
+    for wrong, words in (
+        ("unix:lmtp", "is not a whole path"),
+        ("unix:/" + "x" * 107, "is longer than 107 octets"),
+        ("unix", "has no port"),
+    ):
+        found = only(tmp_path, SMALL + f'[lmtp]\nlisten = ["{wrong}"]\n')
+        assert words in found.text
+
+
+def test_one_path_is_for_one_listener(tmp_path: Path) -> None:
+    text = SMALL + '[lmtp]\nlisten = ["unix:/run/a", "unix:/run/b", "unix:/run/a"]\n'
+    assert "needs the same port as lmtp.listen[0]" in only(tmp_path, text).text

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from socket import create_server
 from types import SimpleNamespace
 from typing import cast
@@ -64,6 +65,17 @@ def test_kinds_and_metrics_are_apart() -> None:
         assert not set(numbers(first)) & set(numbers(second))
         assert len(doors.watch) == 1
         assert "(submission)" in doors.addresses
+
+
+def test_receivers_share_a_unix_socket(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/lmtp"
+    wanted = config([LOOP], lmtp=[address])
+    with closing(Doors(wanted, 3)) as doors:
+        places = doors.places(wanted, 3)
+        assert len({sock.fileno() for place in places for sock in place["lmtp"]}) == 1
+        assert f"{address} (lmtp)" in doors.addresses
+        inherited = sort_inherited(wanted, [("any", places[0]["lmtp"][0])])
+        assert list(inherited) == ["lmtp"]
 
 
 def test_what_a_reload_adds_is_bound_and_what_it_drops_is_closed() -> None:

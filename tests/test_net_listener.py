@@ -2,13 +2,14 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
 from fastsmtp.net import listener
-from fastsmtp.net.listener import Listener, bind, split_address
+from fastsmtp.net.listener import CannotListen, Listener, bind, split_address
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,50 @@ def test_a_listener_accepts_and_leaves_the_socket_open() -> None:
         sock.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_unix_socket_is_listened_on_and_its_file_stays(
+    tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    path = tmp_path / "door"
+
+    async def run() -> None:
+        (sock,) = bind(f"unix:{path}")
+        listener = Listener([sock], Greeter)
+        await listener.open()
+        assert listener.addresses == (f"unix:{path}",)
+        for _ in range(3):
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            assert await reader.read() == b"hello"
+            writer.close()
+        listener.close()
+        await asyncio.sleep(0)
+        assert path.exists()
+        sock.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(run())
+
+
+def test_a_unix_socket_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/door"
+    (old,) = bind(address)
+    with pytest.raises(CannotListen, match="another process listens there"):
+        bind(address)
+    old.close()
+    (new,) = bind(address)
+    assert (tmp_path / "door").stat().st_mode & 0o777 == 0o666
+    new.close()
+
+
+def test_what_is_no_socket_is_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CannotListen):
+        bind(f"unix:{tmp_path}/file")
+    assert (tmp_path / "file").read_text() == "mine"
+    with pytest.raises(CannotListen, match="No such file"):
+        bind(f"unix:{tmp_path}/missing/door")
 
 
 class Stuck:

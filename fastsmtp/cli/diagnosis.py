@@ -21,7 +21,7 @@ from fastsmtp.cli import Failure
 from fastsmtp.cli.remote import Remote, ask
 from fastsmtp.cli.terminal import amount
 from fastsmtp.config import Config
-from fastsmtp.options import split_address
+from fastsmtp.options import split_address, unix_path
 from fastsmtp.serve.control import Summary, alive
 from fastsmtp.serve.operations import Status
 
@@ -190,7 +190,10 @@ def open_files(config: Config) -> Iterator[Finding]:
 
 
 def ports(config: Config) -> Iterator[Finding]:
-    for address in filter(None, (*config.smtp.listen, config.metrics.listen)):
+    listened = [a for each in config.listeners.values() for a in each]
+    for address in filter(None, (*listened, config.metrics.listen)):
+        if unix_path(address):
+            continue
         found = _port(address)
         if found.text.startswith(OURS) and not alive(config.run):
             found = Finding(

@@ -35,6 +35,7 @@ from fastsmtp.options import (
     TEXT,
     TEXTS,
     split_address,
+    unix_path,
 )
 
 _N = TypeVar("_N", int, float)
@@ -90,6 +91,7 @@ _MEASURE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _MODULE: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _PAIR: Final = ("certificate", "key")
+SOCKET_PATH: Final = 107  # octets in sun_path without its NUL (unix(7))
 _ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
 
 
@@ -235,7 +237,20 @@ def _listen(raw: Any, setting: Setting) -> str:
 
 
 def _addresses(raw: Any, setting: Setting) -> list[str]:
-    return _each(raw, setting, _listen)
+    return _each(raw, setting, _place)
+
+
+def _place(raw: Any, setting: Setting) -> str:
+    """An address, or the path of a Unix socket."""
+    text = _text(raw, setting)
+    if not text.startswith("unix:"):
+        return _listen(raw, setting)
+    path = unix_path(text)
+    if not path.startswith("/"):
+        raise Wrong(Fault("is not a whole path", advice='write "unix:/folder/name"'))
+    if len(path.encode()) > SOCKET_PATH:
+        raise Wrong(Fault(f"is longer than {SOCKET_PATH} octets behind unix:"))
+    return text
 
 
 def _network(raw: Any, setting: Setting) -> str:
@@ -450,7 +465,7 @@ _ALLOWED: Final[Mapping[str, str]] = {
     TABLE: "a table",
     TEXTS: 'a list of texts: ["…", "…"]',
     ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25", or "" for none',
-    ADDRESSES: 'a list of "host:port", such as ["0.0.0.0:25", "[::]:25"]',
+    ADDRESSES: 'a list of "host:port" or "unix:/path", such as ["[::]:25"]',
     NETWORKS: 'a list of networks, such as ["192.0.2.0/24", "2001:db8::/32"]',
     PATH: "the path of a folder",
     HOSTNAME: 'a full host name such as "mx.example.org"',

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import combinations
 from typing import Any, Final
 
+from fastsmtp.config.kinds import SOCKET_PATH
 from fastsmtp.config.meaning_submission import senders, submission
 from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
@@ -13,9 +14,8 @@ from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
 from fastsmtp.config.reader import dotted
 from fastsmtp.config.source import Source
-from fastsmtp.options import split_address
+from fastsmtp.options import split_address, unix_path
 
-SOCKET_PATH: Final = 107  # octets in sun_path without its NUL (unix(7))
 SOCKET_NAME: Final = len("/control.sock")
 
 Check = Callable[[Config, Source], Iterator[Problem]]
@@ -88,6 +88,7 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
         (("smtp", "listen"), config.smtp.listen),
         (("submission", "listen"), config.submission.listen),
         (("submission", "listen_tls"), config.submission.listen_tls),
+        (("lmtp", "listen"), config.lmtp.listen),
     ]
     taken: list[tuple[Key, str]] = [
         ((*key, index), address)
@@ -110,6 +111,8 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
 
 
 def _collide(one: str, other: str) -> bool:
+    if unix_path(one) or unix_path(other):
+        return one == other
     (host, port), (host2, port2) = split_address(one), split_address(other)
     if port == 0 or port != port2:
         return False

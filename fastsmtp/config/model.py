@@ -21,7 +21,7 @@ from fastsmtp.options import (
     option,
 )
 from fastsmtp.policy.options import DomainOptions, PolicyOptions, SubmissionOptions
-from fastsmtp.smtp.options import SmtpOptions
+from fastsmtp.smtp.options import LmtpOptions, SmtpOptions
 from fastsmtp.store.options import StoreOptions
 
 
@@ -78,6 +78,7 @@ class Config:
     smtp: SmtpOptions = field(default_factory=SmtpOptions)
     submission: SubmissionOptions = field(default_factory=SubmissionOptions)
     auth: AuthOptions = field(default_factory=AuthOptions)
+    lmtp: LmtpOptions = field(default_factory=LmtpOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)
@@ -100,6 +101,7 @@ class Config:
             "smtp": self.smtp.listen,
             "submission": self.submission.listen,
             "submissions": self.submission.listen_tls,
+            "lmtp": self.lmtp.listen,
         }
 
     def to_json(self) -> bytes:

@@ -8,14 +8,21 @@ import errno
 import os
 import select
 import socket
+import stat
+import sys
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 BACKLOG: Final = 4096  # connections that may wait to be accepted
 LOOK: Final = 1.0  # seconds between looks whether accepting works
 FIRST_PAUSE: Final = 0.1  # seconds without accepting after it failed; then doubled
 SOME: Final = 8  # descriptors that must be free before accepting goes on
 LONGEST_PAUSE: Final = 5.0  # seconds
+UNIX: Final = "unix:"
+KEEP: Final[dict[str, Any]] = (
+    {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+)
+"""The file of a Unix socket stays: others may listen on it as well."""
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -37,12 +44,15 @@ class CannotListen(OSError):
 def bind(
     address: str, *, backlog: int = BACKLOG, share: bool = False
 ) -> list[socket.socket]:
-    """Listen on "host:port"; an empty host is every address of the machine.
+    """Listen on "host:port"; an empty host is every address of the machine. Or on
+    "unix:/path", see `bind_path`.
 
     share   SO_REUSEPORT: several sockets on one port, the kernel spreads connections
 
     Raises `CannotListen`.
     """
+    if address.startswith(UNIX):
+        return [bind_path(address.removeprefix(UNIX), backlog)]
     host, port = split_address(address)
     bound: list[socket.socket] = []
     try:
@@ -66,6 +76,51 @@ def bind(
             error.errno, f"cannot listen on {address}: {_why(error)}"
         ) from error
     return bound
+
+
+def bind_path(path: str, backlog: int) -> socket.socket:
+    """Listen on a Unix socket. One that nobody listens on any more is replaced. Who may
+    connect is said by the rights of its folder: its own let everybody.
+
+    Raises `CannotListen`."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        if left_behind(path):
+            os.unlink(path)
+        sock.bind(path)
+        os.chmod(path, 0o666)
+        sock.listen(backlog)
+    except OSError as error:
+        sock.close()
+        why = "who may not write to its folder may not make it"
+        why = why if error.errno == errno.EACCES else _why(error)
+        text = f"cannot listen on {UNIX}{path}: {why}"
+        raise CannotListen(error.errno, text) from error
+    return sock
+
+
+def left_behind(path: str) -> bool:
+    """Whether this is a socket that nobody listens on."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return False
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            probe.connect(path)
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def name_of(sock: socket.socket) -> str:
+    """Where it listens, as one writes it: with the port that was really given."""
+    if sock.family == socket.AF_UNIX:
+        return f"{UNIX}{sock.getsockname()}"
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _why(error: OSError) -> str:
@@ -129,12 +184,18 @@ class Listener:
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
+        server: asyncio.AbstractServer
         for sock in self._sockets:
-            self._servers.append(
-                await loop.create_server(
-                    self._make, sock=sock.dup(), backlog=self._backlog
+            mine, backlog = sock.dup(), self._backlog
+            if sock.family == socket.AF_UNIX:
+                server = await loop.create_unix_server(
+                    self._make, sock=mine, backlog=backlog, **KEEP
                 )
-            )
+            else:
+                server = await loop.create_server(
+                    self._make, sock=mine, backlog=backlog
+                )
+            self._servers.append(server)
 
     def _make(self) -> asyncio.BaseProtocol:
         self._accepted += 1
@@ -204,8 +265,4 @@ class Listener:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, "host:port", with the port that was really given."""
-        named = []
-        for sock in self._sockets:
-            host, port = sock.getsockname()[:2]
-            named.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        return tuple(named)
+        return tuple(name_of(sock) for sock in self._sockets)

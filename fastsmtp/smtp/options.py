@@ -115,3 +115,13 @@ class SmtpOptions:
     reply_timeout: float = option(
         300.0, "wait for a client to read our replies", DURATION, low=1
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LmtpOptions:
+    """The `[lmtp]` table: mail from a server that trusts us to answer for each
+    recipient (RFC 2033). What `[smtp]` says counts there as well."""
+
+    listen: list[str] = option(
+        [], "addresses to listen on for LMTP, not to be reached by strangers", ADDRESSES
+    )

@@ -46,6 +46,8 @@ def _checked(key: str, value: bytes) -> str:
     if not 0 < len(text) <= LONGEST:
         raise ValueError(f"the length of {key}")
     if key in ("ADDR", "DESTADDR"):
+        if "%" in text:
+            raise ValueError(f"{key} has a zone, which means nothing elsewhere")
         return str(ipaddress.ip_address(re.sub("(?i)^ipv6:", "", text)))
     if key in ("PORT", "DESTPORT"):
         if not _PORT.fullmatch(text) or int(text) > 65_535:

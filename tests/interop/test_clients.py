@@ -12,10 +12,11 @@ from crash.kill_rig import USER, prepared, until
 
 from bench import peers
 from bench.client import pending
-from bench.served import Served
+from bench.served import MANY, Served
 
 pytestmark = pytest.mark.slow
 MAILDIR = ("new", "cur")
+PROXIES = 'xclient = ["127.0.0.3"]\nproxy_protocol = ["127.0.0.2"]\n'
 SENDER = "someone@sender.example"
 MESSAGE = (
     b"From: Someone <someone@sender.example>\r\n"
@@ -42,7 +43,9 @@ MESSAGE = (
 def server(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Served]:
-    made = prepared(tmp_path_factory.mktemp("interop"), mode=request.param)
+    folder = tmp_path_factory.mktemp("interop")
+    more = f'[lmtp]\nlisten = ["unix:{folder}/lmtp"]'
+    made = prepared(folder, mode=request.param, smtp=f"{MANY}{PROXIES}", more=more)
     made.start()
     yield made
     made.stop()
@@ -147,3 +150,78 @@ def test_smtp_source(server: Served, tmp_path: Path, before: int) -> None:
     found = kept(server, tmp_path)
     assert len(found) == before + 50
     assert {len(text.split(b"\r\n\r\n", 1)[1]) for text in found[-50:]}
+
+
+def newest(server: Served, folder: Path, before: int) -> str:
+    """The one message more that there is, with the lines that delivery put in front."""
+    assert len(kept(server, folder)) == before + 1
+    return server.command("mail", "show", USER, str(before + 1))
+
+
+def swaks(server: Served, file: Path, *words: str) -> None:
+    crlf = file.with_name("crlf")
+    crlf.write_bytes(MESSAGE.replace(b"\r\n.", b"\r\n..") + b".")
+    words = ("--data", f"@{crlf}", "--no-data-fixup", "--from", SENDER, *words)
+    command = [need("swaks"), *words, "--to", USER, "--ehlo", "client.example"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("source", ["192.0.2.77", "2001:db8::77"])
+def test_swaks_behind_a_proxy_protocol(
+    server: Served, tmp_path: Path, file: Path, before: int, version: str, source: str
+) -> None:
+    family = "TCP6" if ":" in source else "TCP4"
+    if version == "2":
+        family = "AF_INET6" if ":" in source else "AF_INET"
+    other = "2001:db8::1" if ":" in source else "192.0.2.1"
+    words = ["--proxy-version", version, "--proxy-family", family]
+    words += ["--proxy-source", source, "--proxy-source-port", "4711"]
+    words += ["--proxy-dest", other, "--proxy-dest-port", "25"]
+    if version == "2":
+        words += ["--proxy-command", "PROXY", "--proxy-protocol", "STREAM"]
+    where = ["--server", f"127.0.0.1:{server.port}", "--local-interface", "127.0.0.2"]
+    swaks(server, file, *where, *words)
+    literal = f"[IPv6:{source}]" if ":" in source else f"[{source}]"
+    assert f"from client.example ({literal})" in newest(server, tmp_path, before)
+
+
+def test_swaks_with_xclient(
+    server: Served, tmp_path: Path, file: Path, before: int
+) -> None:
+    where = ["--server", f"127.0.0.1:{server.port}", "--local-interface", "127.0.0.3"]
+    told = ["--xclient-addr", "192.0.2.78", "--xclient-name", "far.example"]
+    swaks(server, file, *where, *told)
+    found = newest(server, tmp_path, before)
+    assert "from client.example (far.example [192.0.2.78])" in found
+
+
+def test_swaks_with_xclient_from_elsewhere(server: Served, file: Path) -> None:
+    where = ["--server", f"127.0.0.1:{server.port}", "--xclient-no-verify"]
+    command = [need("swaks"), *where, "--xclient-addr", "192.0.2.79", "--to", USER]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "550 5.7.0 XCLIENT is not for you" in done.stdout
+
+
+def test_swaks_over_lmtp(
+    server: Served, tmp_path: Path, file: Path, before: int
+) -> None:
+    swaks(server, file, "--protocol", "LMTP", "--socket", f"{server.home}/lmtp")
+    found = newest(server, tmp_path, before)
+    assert "with LMTP id " in found
+    assert "from client.example ([unix])" in found
+
+
+def test_curl_in_utf_8(server: Served, tmp_path: Path, before: int) -> None:
+    """SMTPUTF8, which curl asks for when an address wants it."""
+    crlf = tmp_path / "crlf"
+    crlf.write_bytes(MESSAGE)
+    address = ["--mail-from", "jos\u00e9@sender.example", "--mail-rcpt", USER]
+    url = f"smtp://127.0.0.1:{server.port}/client.example"
+    command = [need("curl"), "-sS", *address, "--upload-file", str(crlf), url]
+    subprocess.run(command, check=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    found = newest(server, tmp_path, before)
+    assert found.startswith("Return-Path: <jos\u00e9@sender.example>")
+    assert "with UTF8SMTP id " in found
