@@ -5,7 +5,7 @@
  *     connect, EHLO, ( MAIL, RCPT × n, DATA, body ) × many, QUIT
  *
  * and waits for each reply, as a client without PIPELINING does (--pipeline sends
- * MAIL, RCPT and DATA together). A reply is read by a four-column automaton, so that
+ * MAIL, RCPT and DATA together; --bdat sends the message as one chunk instead of DATA). A reply is read by a four-column automaton, so that
  * no session owns a buffer; the body is one read-only text shared by all sessions, and
  * only a head of some 200 octets, with the unique Message-ID, belongs to a session.
  *
@@ -72,7 +72,7 @@ struct session {
 static struct {
     const char *host, *to, *from, *tag, *acked;
     int port, sessions, recipients, mailboxes, per_connection, pipeline, tolerant;
-    int implicit, starttls, resume, handshakes;
+    int implicit, starttls, resume, handshakes, bdat;
     size_t payload;
     uint64_t messages;
     double seconds, timeout;
@@ -129,14 +129,24 @@ static double percentile(double part) {
 
 /* -- what is sent ---------------------------------------------------------------- */
 
+static int write_head(char *text, const char *chunk, const char *date) {
+    return snprintf(text, HEAD_OCTETS,
+                    "%sFrom: <%s>\r\nTo: <%s>\r\nDate: %s\r\nSubject: load\r\n"
+                    "Message-ID: <%s%0*d@load.invalid>\r\n\r\n",
+                    chunk, opt.from, opt.to, date, opt.tag, ID_DIGITS, 0);
+}
+
 static void compose(void) {
-    char date[64], text[HEAD_OCTETS];
+    char date[64], text[HEAD_OCTETS], chunk[40] = "";
     time_t clock = time(NULL);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S +0000", gmtime(&clock));
-    int n = snprintf(text, sizeof text,
-                     "From: <%s>\r\nTo: <%s>\r\nDate: %s\r\nSubject: load\r\n"
-                     "Message-ID: <%s%0*d@load.invalid>\r\n\r\n",
-                     opt.from, opt.to, date, opt.tag, ID_DIGITS, 0);
+    if (opt.payload == 1)
+        opt.payload = 2; /* the least that is a line */
+    int n = write_head(text, chunk, date);
+    if (opt.bdat && n > 0) {
+        snprintf(chunk, sizeof chunk, "BDAT %zu LAST\r\n", (size_t)n + opt.payload);
+        n = write_head(text, chunk, date);
+    }
     if (n < 0 || (size_t)n >= sizeof text) {
         fputs("load: --from, --to and --tag are too long together\n", stderr);
         exit(2);
@@ -145,8 +155,6 @@ static void compose(void) {
     id_at = (size_t)(strstr(text, "Message-ID: <") - text) + 13 + strlen(opt.tag);
     for (int i = 0; i < opt.sessions; i++)
         memcpy(sessions[i].head, text, head_size);
-    if (opt.payload == 1)
-        opt.payload = 2; /* the least that is a line */
     body = malloc(opt.payload + LINE_OCTETS + 3);
     for (size_t i = 0; i < opt.payload; i++) {
         size_t column = i % LINE_OCTETS;
@@ -159,7 +167,7 @@ static void compose(void) {
     if (opt.payload >= 3 && body[opt.payload - 3] == '\r')
         body[opt.payload - 3] = 'z';
     memcpy(body + opt.payload, ".\r\n", 3);
-    body_size = opt.payload + 3;
+    body_size = opt.payload + (opt.bdat ? 0 : 3);
 }
 
 static size_t recipient(char *out, size_t room, uint64_t number, uint32_t n) {
@@ -267,6 +275,12 @@ static void begin_message(struct session *s) {
         size_t size = group_size;
         for (int n = 0; n < opt.recipients; n++)
             size += recipient(group + size, COMMAND_OCTETS, s->number, (uint32_t)n);
+        if (opt.bdat) {
+            s->recipient = (uint32_t)opt.recipients;
+            say(s, RCPT, group, size);
+            s->pending = 1 + (uint32_t)opt.recipients;
+            return;
+        }
         memcpy(group + size, "DATA\r\n", 6);
         say(s, DATA, group, size + 6);
         s->pending = 2 + (uint32_t)opt.recipients;
@@ -279,6 +293,10 @@ static void begin_message(struct session *s) {
 static void next_recipient(struct session *s) {
     char text[COMMAND_OCTETS];
     if (s->recipient == (uint32_t)opt.recipients) {
+        if (opt.bdat) {
+            begin_body(s);
+            return;
+        }
         say(s, DATA, "DATA\r\n", 6);
         return;
     }
@@ -622,7 +640,8 @@ static const struct option options[] = {
     {"mailboxes", 1, 0, 'b'},  {"per-connection", 0, 0, 'c'}, {"pipeline", 0, 0, 'i'},
     {"tolerant", 0, 0, 'o'},   {"acked", 1, 0, 'a'},          {"tag", 1, 0, 'g'},
     {"timeout", 1, 0, 'w'},    {"tls", 0, 0, 'x'},            {"starttls", 0, 0, 'y'},
-    {"resume", 0, 0, 'z'},     {"handshakes", 0, 0, 'k'},     {0, 0, 0, 0},
+    {"resume", 0, 0, 'z'},     {"handshakes", 0, 0, 'k'},     {"bdat", 0, 0, 'n'},
+    {0, 0, 0, 0},
 };
 
 static void set(int letter) {
@@ -647,6 +666,7 @@ static void set(int letter) {
     case 'y': opt.starttls = 1; break;
     case 'z': opt.resume = 1; break;
     case 'k': opt.handshakes = opt.per_connection = 1; break;
+    case 'n': opt.bdat = 1; break;
     default: exit(2);
     }
 }
@@ -665,7 +685,7 @@ static void prepare(int argc, char **argv) {
               "[--size OCTETS] [--recipients N] [--mailboxes N] [--per-connection] "
               "[--pipeline] [--tolerant] [--acked FILE] [--tag T] [--to A] [--from A] "
               "[--host LOOPBACK] [--timeout S] [--tls | --starttls] [--resume] "
-              "[--handshakes]\n", stderr);
+              "[--handshakes] [--bdat]\n", stderr);
         exit(2);
     }
     find_peer();

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -43,6 +44,10 @@ class Door(socketserver.StreamRequestHandler):
             return b"250-door\r\n250-SIZE\r\n250 PIPELINING\r\n"
         if line.startswith(b"RCPT") and self.server.refuse in line:
             return b"452 4.3.1 Full\r\n"
+        if line.startswith(b"BDAT"):
+            text = self.rfile.read(int(line.split()[1]))
+            self.server.messages.append(text)
+            return b"250 2.0.0 Ok\r\n"
         if line != b"DATA":
             return b"250 Ok\r\n"
         self.wfile.write(b"354 Go\r\n")
@@ -116,6 +121,21 @@ def test_pipelined_commands_to_many_recipients_and_mailboxes() -> None:
     asked = sorted(c for c in server.commands if c.startswith(b"RCPT"))
     boxes = [b"RCPT TO:<user%04d@example.test>\r\n" % n for n in range(1, 7)]
     assert asked == sorted(boxes * 2)
+
+
+@pytest.mark.parametrize("words", [[], ["--pipeline", "--recipients", "3"]])
+@pytest.mark.parametrize("size", [0, 1, 77, 5000])
+def test_one_chunk_holds_what_data_would(size: int, words: list[str]) -> None:
+    told = ["--messages", "2", "--sessions", "2", "--size", str(size), *words]
+    with door() as server:
+        for way in ([], ["--bdat"]):
+            status, said = load(server.server_address[1], *told, *way)
+            assert (status, said["acknowledged"]) == (0, 2)
+    names = b"Date: .*|Message-ID: .*"
+    whole = [re.sub(names, b"", message) for message in server.messages]
+    assert len(whole) == 4
+    assert len(set(whole)) == 1
+    assert {len(m.split(b"\r\n\r\n", 1)[1]) for m in whole} == {max(size, size and 2)}
 
 
 def test_a_connection_per_message() -> None:
