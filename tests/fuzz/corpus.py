@@ -84,6 +84,10 @@ RECORD_WORDS = [
     *(b"\x00\x00\x00\x80", b"\x97", b"\xa5", b"\xd9\xff", b"\xdb\xff\xff\xff\xff"),
 ]
 
+CHUNKS = (
+    b"EHLO x\r\nMAIL FROM:<\xc3\xa9@x.test> SMTPUTF8 ENVID=Q\r\n"
+    b"RCPT TO:<bob@x.test> NOTIFY=SUCCESS ORCPT=rfc822;b@x\r\n"
+)
 MAIL = b"MAIL FROM:<a@x.test>\r\nRCPT TO:<bob@x.test>\r\nDATA\r\n"
 SESSIONS = [
     b"EHLO x\r\n",
@@ -92,12 +96,24 @@ SESSIONS = [
     MAIL + b"x\ny" + END + b"RSET\r\n" + MAIL + b"z" * 500 + END,
     b"NOOP " + b"x" * 100 + b"\r\nVRFY x\r\nHELP\r\nbare\nLF\r\nMAIL FROM:<>\r\n",
     b"MAIL FROM:<a@x.test> SIZE=999 BODY=8BITMIME\r\n" + MAIL + b"\xe4\0\r" + END,
+    CHUNKS
+    + b"BDAT 9\r\n.\r\nRSET\r\nBDAT 3 LAST\r\nx\r\n"
+    + CHUNKS
+    + b"BDAT 0 LAST\r\n",
+    CHUNKS + b"BDAT 200\r\n" + b"x" * 198 + b"\r\nSTARTTLS\r\nRSET\r\nBDAT 9 LAST\r\n",
+    b"EHLO x\r\nSTARTTLS\r\nEHLO x\r\nAUTH LOGIN\r\neA==\r\neA==\r\n" + MAIL + END,
+    b"XCLIENT ADDR=192.0.2.9 NAME=x.test\r\nEHLO x\r\nAUTH PLAIN AGEAYg==\r\n" + MAIL,
 ]
 SESSION_WORDS = [
     *(MAIL, END, b"\r\n", b"RSET\r\n", b"QUIT\r\n", b"NOOP\r\n", b"EHLO x\r\n"),
     *(b"RCPT TO:<bob@x.test>\r\n", b"MAIL FROM:<>\r\n", b"DATA\r\n", b".\r\n"),
     *(b" SIZE=300", b" BODY=8BITMIME", b" BODY=7BIT", b"\n", b"\r", b"\0", b"\xff"),
     *(b"Received: x\r\n", b"Return-Path: x\r\n", b"x" * 90, b"x" * 300),
+    *(b"BDAT 5\r\n12345", b"BDAT 6 LAST\r\nQUIT\r\n", b"BDAT 0 LAST\r\n", b"BDAT 300"),
+    *(b"BDAT 18446744073709551615 LAST\r\n", b" LAST", b"STARTTLS\r\n", b"*\r\n"),
+    *(b"AUTH PLAIN AGEAYg==\r\n", b"AUTH LOGIN\r\n", b"eA==\r\n", b" SMTPUTF8"),
+    *(b"XCLIENT ADDR=192.0.2.9 LOGIN=eve\r\n", b" NOTIFY=NEVER", b" RET=HDRS"),
+    *(b" ORCPT=rfc822;a+2Bb", b" ENVID=Q+3D1", b" REQUIRETLS", b"\xc3\xa9", b"="),
 ]
 
 TARGETS = {
@@ -189,10 +205,39 @@ ANSWER_WORDS = [
         b"A: b\r\n",
     ),
 ]
+PARAMETERS = [
+    *(b"FULL", b"Q+2B1", b"SUCCESS,DELAY", b"NEVER", b"rfc822;a+2Bb@x.test", b"<>"),
+    *(b"utf-8;\xc3\xa9@x.test", b"a+3Db@x.test", b"+C3+A9"),
+]
+PARAMETER_WORDS = [
+    *(b"+", b"+0D", b"+0A", b"+00", b"+3D", b"+zz", b";", b",", b"utf-8;", b"rfc822;"),
+    *(b"@", b"<", b">", b"\xff", b"\xc3", b"x" * 101, b"x" * 500, b"NEVER", b"+7F"),
+]
+XCLIENTS = [
+    b"NAME=x.test ADDR=192.0.2.7 PORT=25 PROTO=ESMTP HELO=x",
+    b"ADDR=IPV6:2001:db8::1 LOGIN=a+40b DESTADDR=::1 DESTPORT=65535",
+    b"NAME=[UNAVAILABLE] ADDR=[TEMPUNAVAIL] HELO=[UNAVAILABLE]",
+]
+XCLIENT_WORDS = [
+    *(b"NAME=", b"ADDR=", b"PORT=", b"PROTO=", b"HELO=", b"LOGIN=", b" ", b"=", b"+0A"),
+    *(
+        b"[UNAVAILABLE]",
+        b"[TEMPUNAVAIL]",
+        b"IPV6:",
+        b"::",
+        b"%",
+        b"\xff",
+        b"\0",
+        b"+20",
+    ),
+    *(b"65536", b"x" * 255, b"\xb2", b"\x0b"),
+]
 PURE = {
     "proxy": (PROXIES, PROXY_WORDS),
     "sasl": (EXCHANGES, EXCHANGE_WORDS),
     "rspamd": (ANSWERS, ANSWER_WORDS),
     "originator": (HEADERS, HEADER_WORDS),
+    "parameters": (PARAMETERS, PARAMETER_WORDS),
+    "xclient": (XCLIENTS, XCLIENT_WORDS),
 }
 """Parsers that are not compiled: no sanitizer has anything to say about them."""

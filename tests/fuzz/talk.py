@@ -8,6 +8,7 @@ from fastsmtp.cells import fresh
 from fastsmtp.errors import Refused, StoreUnavailable
 from fastsmtp.smtp import counts
 from fastsmtp.smtp.door import PENDING
+from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Service, Session
 from fastsmtp.smtp.states import CLOSED
@@ -27,6 +28,16 @@ SMALL = SmtpOptions(
     max_errors=12,
     max_idle_commands=8,
 )
+EVERYTHING = Offers(
+    starttls=True,
+    mechanisms=("PLAIN", "LOGIN"),
+    chunking=True,
+    smtputf8=True,
+    dsn=True,
+    limits=True,
+    requiretls=True,
+    xclient=True,
+)
 
 
 class Talk:
@@ -35,13 +46,19 @@ class Talk:
     def __init__(self, seed: int) -> None:
         self.mood = seed
         self.door = FakeDoor()
-        self.door.says = dict.fromkeys(("mail", "recipient", "data", "message"), self)
+        asked = ("mail", "recipient", "data", "message", "xclient")
+        self.door.says = dict.fromkeys(asked, self)
+        self.door.says["auth"] = self.challenge
         self.troubles: list[Exception] = []
         self.cells = fresh(counts.CELLS)
         self.service = Service(
-            SMALL, "mx.test", self.door, self.cells, lambda: 0.0, self.troubles.append
+            *(SMALL, "mx.test", self.door, self.cells, lambda: 0.0),
+            self.troubles.append,
+            EVERYTHING,
         )
         self.session = Session(self.service, self)
+        self.session.trusted = bool(seed & 1)
+        self.session.private = bool(seed & 2)
         self.said = self.session.greet()
 
     def __call__(self, *heard: Any) -> Any:
@@ -52,6 +69,10 @@ class Talk:
             raise answer
         return answer
 
+    def challenge(self, *heard: Any) -> Any:
+        """What it says to AUTH."""
+        return self() if self.mood & 1 << 19 else b"x" * (self.mood >> 16 & 3)
+
     def feed(self, data: "bytes | memoryview") -> None:
         session = self.session
         self.said += session.receive(data, len(data)) or b""
@@ -59,9 +80,13 @@ class Talk:
             if session.pending:
                 answer = LATER if self.mood & 1 << 20 else None
                 self.mood += 1 << 18
+                if answer is None:
+                    session.login = session.login or session.mechanism
                 self.said += session.answer(answer) or b""
             else:
                 self.said += session.resume() or b""
+        if session.upgrade:
+            session.secure("TLSv1.3")
 
     def end(self) -> int:
         """What happened, in 16 bits; AssertionError if it must not."""

@@ -7,6 +7,7 @@ may call it; `python -m tests.fuzz.guided TARGET` is atheris.
 import ipaddress
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import httptools
 import msgspec
@@ -21,6 +22,8 @@ from fastsmtp.hooks.rspamd import Unanswered, read, verdict
 from fastsmtp.net.proxy import LONGEST, NotProxy
 from fastsmtp.net.proxy import parse as parse_proxy
 from fastsmtp.queue.message import decode_envelope
+from fastsmtp.smtp import parameters
+from fastsmtp.smtp.xclient import attributes
 from fastsmtp.store import record
 from fastsmtp.wire import address
 from fastsmtp.wire.command import SyntaxFault, find_line, parse
@@ -157,6 +160,34 @@ def rspamd(data: bytes) -> None:
         assert found.text.isascii()
 
 
+def said(data: bytes) -> None:
+    """Values of the parameters of MAIL and RCPT."""
+    for reader in (
+        *(parameters.ret, parameters.envid, parameters.notify, parameters.submitter),
+        *(partial(parameters.orcpt, utf8=utf8) for utf8 in (False, True)),
+    ):
+        try:
+            text = reader(data)
+        except ValueError:
+            continue
+        assert text.isprintable()
+        assert len(text) <= len(data)
+
+
+def told(data: bytes) -> None:
+    """What a proxy says in XCLIENT."""
+    try:
+        found = attributes(data)
+    except ValueError:
+        return
+    assert found
+    for name, value in found.items():
+        assert value.isprintable()
+        assert len(value) <= 255
+        if name in ("ADDR", "DESTADDR") and value:
+            assert str(ipaddress.ip_address(value)) == value
+
+
 Target = Callable[[bytes], None]
 FACES: dict[str, Target] = {
     "body": body,
@@ -168,6 +199,8 @@ FACES: dict[str, Target] = {
     "sasl": sasl,
     "originator": originator,
     "rspamd": rspamd,
+    "parameters": said,
+    "xclient": told,
 }
 
 
