@@ -95,7 +95,7 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
         for key, addresses in kinds
         for index, address in enumerate(addresses)
     ]
-    if not config.smtp.listen:
+    if not (config.smtp.listen or config.lmtp.listen):
         yield _problem(source, ("smtp", "listen"), "is empty: no mail would come in")
     if config.metrics.listen:
         taken.append((("metrics", "listen"), config.metrics.listen))
