@@ -35,6 +35,7 @@ class Target:
     metrics    URL that says when nothing is left to do; None: replies are the end
     mailboxes  messages go to user0001@ … in turn (our own client only); 0: to `to`
     starttls   talk TLS 1.3 (our own client only)
+    chunk      send BDAT instead of DATA (our own client only)
     """
 
     port: int
@@ -43,6 +44,7 @@ class Target:
     metrics: str | None = None
     mailboxes: int = 0
     starttls: bool = False
+    chunk: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,5 +126,6 @@ def _command(
         return [str(binary), *work.source_arguments(), *to], environment
     spread = ["--mailboxes", str(target.mailboxes)] if target.mailboxes else []
     spread += ["--starttls"] if target.starttls else []
+    spread += ["--bdat"] if target.chunk else []
     to = ["--port", str(target.port), "--from", SENDER, "--to", target.to, *spread]
     return [str(program("load")), *work.load_arguments(), *to], None

@@ -1,0 +1,74 @@
+"""python -m bench.chunks: whether a message costs more as one chunk than behind DATA.
+
+The same workload by BDAT and by DATA, in turn, on one server: W4 has messages of 1 MiB,
+W1 those of 4 KiB, where the reply that DATA waits for counts.
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+from bench import machine
+from bench.accounts import create
+from bench.client import Run, Target, run
+from bench.served import Served
+from bench.workloads import WORKLOADS
+
+COLUMNS = [
+    *("", "BDAT /s", "DATA /s", "BDAT / DATA", "CPU µs", "DATA", "BDAT − DATA, µs"),
+    *("p50 ms", "DATA"),
+]
+
+
+def row(server: Served, name: str, rounds: int, scale: float) -> list[str]:
+    """One workload, after a warm-up."""
+    data = Target(server.port, server.pid, metrics=server.metrics)
+    chunk = replace(data, chunk=True)
+    work = WORKLOADS[name].scaled(scale)
+    run("load", work.scaled(0.1), chunk)
+    pairs: list[tuple[Run, Run]] = []
+    for _ in range(rounds):
+        pairs.append((run("load", work, chunk), run("load", work, data)))
+    ours, theirs = ([pair[n] for pair in pairs] for n in (0, 1))
+    return [
+        name,
+        f"{median(r.rate for r in ours):,.0f}",
+        f"{median(r.rate for r in theirs):,.0f}",
+        f"{median(a.rate / b.rate for a, b in pairs):.2f}",
+        f"{median(r.server_cpu for r in ours):.1f}",
+        f"{median(r.server_cpu for r in theirs):.1f}",
+        f"{median(a.server_cpu - b.server_cpu for a, b in pairs):+.1f}",
+        f"{median(r.p50 for r in ours) / 1000:.2f}",
+        f"{median(r.p50 for r in theirs) / 1000:.2f}",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.chunks")
+    parser.add_argument("workloads", nargs="*", default=["W4", "W1"])
+    parser.add_argument("--directory", type=Path, help="where the mail is kept")
+    parser.add_argument("--mode", choices=["one", "split"], default="one")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="of the messages")
+    words = parser.parse_args()
+    where = words.directory or Path()
+    print(f"{machine.processor()}; {machine.file_system(where)}; mode {words.mode}.\n")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|" + " --- |" * len(COLUMNS))
+    with tempfile.TemporaryDirectory(dir=words.directory) as home:
+        server = Served(Path(home), mode=words.mode)
+        server.configure()
+        create(server)
+        server.start()
+        try:
+            for name in words.workloads:
+                cells = row(server, name, words.rounds, words.scale)
+                print("| " + " | ".join(cells) + " |", flush=True)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()
