@@ -79,6 +79,16 @@ class RecipientRefused(Line, gc=False):
     reason: str
 
 
+class ClientKnown(Line, gc=False):
+    """What the DNS says of a client."""
+
+    session: int
+    client: str
+    name: str
+    score: float
+    lists: str
+
+
 class LoggedIn(Line, gc=False):
     session: int
     client: str

@@ -21,6 +21,7 @@ from fastsmtp.hooks import counts as hooks
 from fastsmtp.net import counts as net
 from fastsmtp.pages import ROLES, STATES
 from fastsmtp.queue import counts as queue
+from fastsmtp.serve import counts as serve
 from fastsmtp.smtp import counts as smtp
 from fastsmtp.store import counts as store
 
@@ -60,7 +61,8 @@ HOOKS: Final = tuple(
     Block(DNS.end + n * hooks.SLOT, hooks.SLOT) for n in range(hooks.SLOTS)
 )
 AUTH: Final = Block(HOOKS[-1].end, auth.CELLS)
-CELLS: Final = AUTH.end
+CHECKS: Final = Block(AUTH.end, serve.CELLS)
+CELLS: Final = CHECKS.end
 """Cells of a process's page."""
 
 
@@ -427,12 +429,14 @@ def checking(names: Iterable[str] = ()) -> tuple[Family, ...]:
             "histogram",
             "check_duration_seconds",
             "From the question to a check to its answer, or to the end of patience.",
+            histogram(CHECKS, serve.DNSBL_SECONDS, check="dnsbl"),
             *(histogram(b, hooks.DURATION, check=f"hook:{name}") for b, name in named),
         ),
         family(
             "counter",
             "check_results_total",
             "Answers of checks; error, timeout and busy are failures.",
+            *each(CHECKS, serve.DNSBL, check="dnsbl"),
             *(
                 series
                 for block, name in named

@@ -17,6 +17,8 @@ MIB: Final = 1024 * KIB
 GIB: Final = 1024 * MIB
 
 COUNT: Final = "count"  # a whole number
+NUMBER: Final = "number"  # may have decimals
+SCORES: Final = "scores"  # table: answer of a DNS list -> number
 SIZE: Final = "size"  # bytes; written "50 MiB", "512 B" or a whole number
 DURATION: Final = "duration"  # seconds; written "5 min", "250 ms", "1 d" or a number
 TEXT: Final = "text"

@@ -30,6 +30,7 @@ from fastsmtp.errors import Refused
 from fastsmtp.facts import (
     LEVELS,
     Certificates,
+    ClientKnown,
     ConnectionRefused,
     DeliveryDeferred,
     DeliveryFailed,
@@ -189,6 +190,22 @@ class Report:
                     refused.code,
                     refused.enhanced,
                     refused.reason,
+                )
+            )
+
+    def client_known(self, peer: Peer, name: str, score: float, lists: str) -> None:
+        """`name` by its own DNS; `lists` that have it, with what each counts."""
+        if self._info:
+            self._add(
+                ClientKnown(
+                    self._now(),
+                    "info",
+                    self._process,
+                    peer.session,
+                    peer.client,
+                    name,
+                    score,
+                    lists,
                 )
             )
 

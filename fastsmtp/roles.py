@@ -41,6 +41,7 @@ from fastsmtp.errors import StoreUnavailable
 from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.mailbox import account
 from fastsmtp.net.certificates import Certificates, Expiries
+from fastsmtp.net.dns import Resolver
 from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
@@ -57,6 +58,7 @@ from fastsmtp.serve.http import watching as routes
 from fastsmtp.serve.login import Logins, server_secret
 from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.smtpd import Smtpd, Terms
+from fastsmtp.serve.standing import Dns
 from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.offers import Offers
 from fastsmtp.store import keys
@@ -274,13 +276,14 @@ async def receiving(
     async with contextlib.AsyncExitStack() as stack:
         certificates = await stack.enter_async_context(certified(process))
         hooks = await stack.enter_async_context(deciding(process))
+        dns = await stack.enter_async_context(looking_up(process))
         users = Users(process, people)
         stack.callback(users.logins.close)
         smtpds = []
         for listener, mine in sockets.items():
             terms = terms_for(listener, process, users, certificates)
             checks = hooks.checks(listener)
-            terms = replace(terms, checks=checks, behind=store.behind)
+            terms = replace(terms, checks=checks, behind=store.behind, dns=dns)
             smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
             smtpds.append(smtpd)
             stack.callback(smtpd.close)
@@ -296,6 +299,21 @@ def deciding(process: Process) -> AbstractAsyncContextManager[Deciding]:
         return metrics.HOOKS[places[name]].of(process.cells)
 
     return opened(process.config.hooks, cells, process.report)
+
+
+@asynccontextmanager
+async def looking_up(process: Process) -> AsyncIterator[Dns | None]:
+    """What names and lists of clients need; None when nobody asks for them."""
+    config = process.config
+    if not config.dnsbl and not config.policy.reverse_dns:
+        yield None
+        return
+    resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
+    try:
+        cells = metrics.CHECKS.of(process.cells)
+        yield Dns(resolver, config.dnsbl, cells, process.report)
+    finally:
+        await resolver.close()
 
 
 @asynccontextmanager

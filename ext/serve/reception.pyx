@@ -188,6 +188,8 @@ cdef class Reception:
         cdef bytes path = header.return_path(session.reverse_path)
         cdef list recipients = session.recipients
         session.skip = len(path)
+        if session.peer.facts is not None:
+            self._name(session, session.peer)
         session.head = path + <bytes> header.received(
             session.peer.origin,
             self.hostname,
@@ -197,6 +199,14 @@ cdef class Reception:
             header.date(session.arrived // 1000),
         )
         return None
+
+    cdef int _name(self, session, guest) except -1:
+        """Received has the name in DNS if it is known by now (RFC 5321 4.4)."""
+        cdef object facts = guest.facts
+        if facts.name and facts.address == guest.address:
+            said = (session.helo, guest.address, facts.name, guest.sealed)
+            guest.origin = header.origin(*said)
+        return 0
 
     def stream(self, session):
         cdef object spool = self.store.spool(session.id, session.head)

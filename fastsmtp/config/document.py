@@ -17,7 +17,13 @@ REQUIRED_EXAMPLES: Final = {
 }
 UNSET_EXAMPLES: Final = {"run": '"/run/fastsmtp"'}
 NAMED_EXAMPLE: Final = "example.org"
-NAMED_EXAMPLES: Final = {"domains": f'"{NAMED_EXAMPLE}"', "hooks": "NAME"}
+NAMED_EXAMPLES: Final = {
+    "domains": f'"{NAMED_EXAMPLE}"',
+    "dnsbl": '"zen.example.net"',
+    "hooks": "NAME",
+}
+PAGES: Final = {"dnsbl": "docs/policy.md", "hooks": "docs/hooks.md"}
+"""Where tables that are there only when somebody wants them are explained."""
 
 
 def tables() -> Iterator[tuple[str, type]]:
@@ -58,7 +64,7 @@ def defaults(values: Mapping[str, Any] | None = None) -> str:
         if name.startswith("domains."):
             blocks += _domains(cls, given.get("domains"))
             continue
-        if name.startswith("hooks."):
+        if name.partition(".")[0] in PAGES:
             blocks.append(_without_one(name, cls))
             continue
         lines = [f"[{name}]"] if name else []
@@ -71,10 +77,11 @@ def defaults(values: Mapping[str, Any] | None = None) -> str:
 
 def _without_one(name: str, cls: type) -> str:
     """A table that is there only where somebody wants it."""
+    page = PAGES[name.partition(".")[0]]
     shown = [
         f"#   {field.name} = {default(field, s) or '…'}" for field, s in settings(cls)
     ]
-    return "\n".join((f"# [{name}]  docs/hooks.md", *shown))
+    return "\n".join((f"# [{name}]  {page}", *shown))
 
 
 def _domains(cls: type, given: Mapping[str, Mapping[str, Any]] | None) -> list[str]:

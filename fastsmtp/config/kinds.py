@@ -27,7 +27,9 @@ from fastsmtp.options import (
     MAILBOX,
     MODULE,
     NETWORKS,
+    NUMBER,
     PATH,
+    SCORES,
     SENDERS,
     SIZE,
     SWITCH,
@@ -37,6 +39,7 @@ from fastsmtp.options import (
     split_address,
     unix_path,
 )
+from fastsmtp.policy.lists import code_range
 
 _N = TypeVar("_N", int, float)
 _T = TypeVar("_T")
@@ -183,6 +186,29 @@ def _bounded(number: _N, setting: Setting) -> _N:
     if high is not None and number > high:
         raise Wrong(Fault("is too large"))
     return number
+
+
+def _number(raw: Any, setting: Setting) -> float:
+    number_like = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if not number_like or not math.isfinite(raw):
+        raise Wrong(Fault("is not a number"))
+    return _bounded(float(raw), setting)
+
+
+def _scores(raw: Any, setting: Setting) -> dict[str, float]:
+    """Answers of a DNS list, and what each counts."""
+    faults = []
+    for code, score in _table(raw, setting).items():
+        try:
+            code_range(code)
+            _number(score, setting._replace(meta={"low": -1000, "high": 1000}))
+        except ValueError as error:
+            faults.append(Fault(str(error), (code,)))
+        except Wrong as wrong:
+            faults += [Fault(fault.text, (code,)) for fault in wrong.faults]
+    if faults:
+        raise Wrong(*faults)
+    return {code: float(score) for code, score in raw.items()}
 
 
 def _switch(raw: Any, setting: Setting) -> bool:
@@ -418,6 +444,8 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     MAILBOX: _mailbox,
     ALIASES: _aliases,
     MODULE: _module,
+    NUMBER: _number,
+    SCORES: _scores,
     TABLE: _table,
     TEXTS: _texts,
     SENDERS: _senders,
@@ -434,11 +462,17 @@ def read(raw: Any, setting: Setting) -> Any:
     return value
 
 
+TOML_KINDS: Final = frozenset(
+    (COUNT, SWITCH, NUMBER, SCORES, ALIASES, SENDERS, CERTIFICATES, TABLE)
+)
+"""What is no plain text in an environment variable either."""
+
+
 def read_text(text: str, setting: Setting) -> Any:
     """The same from an environment variable or a file: plain text, or TOML where the
     value is a list or a table; a list of words may be given with commas."""
     raw: Any = text
-    if setting.kind in (COUNT, SWITCH, ALIASES, SENDERS, CERTIFICATES, TABLE):
+    if setting.kind in TOML_KINDS:
         raw = _toml(text)
     elif setting.kind in (ADDRESSES, CHOICES, NETWORKS, TEXTS):
         words = [word.strip() for word in text.split(",") if word.strip()]
@@ -458,6 +492,8 @@ _ALLOWED: Final[Mapping[str, str]] = {
     COUNT: "a whole number",
     SIZE: 'a size such as "50 MiB", or a number of octets',
     DURATION: 'a time such as "5 min", "250 ms" or "1 d", or a number of seconds',
+    NUMBER: "a number",
+    SCORES: 'a table of numbers by answer: { "127.0.0.2" = 3, "127.0.0.4-7" = 2 }',
     SWITCH: "true or false",
     CHOICE: "one of",
     CHOICES: "a list of these:",

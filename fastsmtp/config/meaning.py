@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any, Final
 
 from fastsmtp.config.kinds import SOCKET_PATH
+from fastsmtp.config.meaning_policy import policy
 from fastsmtp.config.meaning_submission import senders, submission
 from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
@@ -280,6 +281,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     loops,
     processes,
     memory,
+    policy,
     tls,
     submission,
 )

@@ -20,7 +20,12 @@ from fastsmtp.options import (
     TEXT,
     option,
 )
-from fastsmtp.policy.options import DomainOptions, PolicyOptions, SubmissionOptions
+from fastsmtp.policy.options import (
+    DomainOptions,
+    ListOptions,
+    PolicyOptions,
+    SubmissionOptions,
+)
 from fastsmtp.smtp.options import LmtpOptions, SmtpOptions
 from fastsmtp.store.options import StoreOptions
 
@@ -85,6 +90,7 @@ class Config:
     dns: DnsOptions = field(default_factory=DnsOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     domains: dict[str, DomainOptions]
+    dnsbl: dict[str, ListOptions] = field(default_factory=dict)
     hooks: dict[str, HookOptions] = field(default_factory=dict)
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     log: LogOptions = field(default_factory=LogOptions)

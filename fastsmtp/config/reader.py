@@ -282,6 +282,7 @@ def hook_name_fault(name: str) -> str | None:
 
 NAMES: Final = {
     "domains": (name_fault, 'a domain such as "example.org"', True),
+    "dnsbl": (name_fault, 'the domain of a list, "zen.example.net"', False),
     "hooks": (hook_name_fault, "letters, digits, _ and -, at most 32", False),
 }
 """Tables with a table per name: what a name may be, and whether one is needed."""

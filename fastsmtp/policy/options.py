@@ -10,8 +10,11 @@ from fastsmtp.options import (
     DURATION,
     MAILBOX,
     NETWORKS,
+    NUMBER,
+    SCORES,
     SENDERS,
     SWITCH,
+    TEXT,
     option,
 )
 
@@ -97,6 +100,26 @@ class PolicyOptions:
         high=60,
     )
 
+    reverse_dns: bool = option(
+        False,
+        "ask DNS for the name of each client, forward and back; for Received, hooks and"
+        " the log. The greeting does not wait for it",
+        SWITCH,
+    )
+    dnsbl_reject: float = option(
+        1.0, "score of all lists together from which on it is 554; 0: never", NUMBER
+    )
+    dnsbl_defer: float = option(
+        0.0, "score from which on it is 450, try again later; 0: never", NUMBER
+    )
+    dnsbl_timeout: float = option(
+        5.0,
+        "from the connection until a list that has not answered has no score",
+        DURATION,
+        low=0.1,
+        high=60,
+    )
+
     def for_friends(self) -> "PolicyOptions":
         """What is left of it where clients are known: prefixes and fair share."""
         return PolicyOptions(
@@ -104,3 +127,28 @@ class PolicyOptions:
             ipv6_prefix=self.ipv6_prefix,
             fair_share_above=self.fair_share_above,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """A `[dnsbl."zen.example.net"]` table: a DNS list of client addresses."""
+
+    score: float = option(
+        1.0,
+        "what being listed counts; below 0 for a list of good clients",
+        NUMBER,
+        low=-1000,
+        high=1000,
+    )
+    codes: dict[str, float] = option(
+        {},
+        "by answer, what it counts instead; others count nothing; a range of last"
+        ' octets is "127.0.0.4-7"',
+        SCORES,
+    )
+    text: str = option(
+        "",
+        "what refused clients are told, {address} is theirs; unset: the TXT record of"
+        " the list",
+        TEXT,
+    )

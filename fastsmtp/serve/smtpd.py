@@ -45,6 +45,7 @@ from fastsmtp.serve.login import Logins
 from fastsmtp.serve.porch import Porch
 from fastsmtp.serve.reception import Reception
 from fastsmtp.serve.refusals import LEAVING
+from fastsmtp.serve.standing import Dns
 from fastsmtp.serve.strangers import Strangers
 from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.offers import Offers
@@ -65,6 +66,7 @@ class Terms:
     logins      who answers AUTH where `offers` has mechanisms
     submission  what is done with the mail of those who have logged in
     policy      for clients that nobody knows; it counts for the listener smtp only
+    dns         for looking up clients of the listener smtp; None: nobody is
     behind      how far the store is behind; at 1.0 it takes no mail
     """
 
@@ -81,6 +83,7 @@ class Terms:
     handshakes: memoryview[int] = field(default_factory=lambda: fresh(net.CELLS))
     policy: PolicyOptions = PolicyOptions()
     behind: Callable[[], float] = lambda: 0.0
+    dns: Dns | None = None
 
     @property
     def implicit(self) -> bool:
@@ -133,7 +136,8 @@ class Smtpd:
         clock: Clock | None = None,
     ) -> None:
         self.clock = Clock() if clock is None else clock
-        strangers = Strangers(terms.asked, self.clock)
+        dns = terms.dns if terms.listener == "smtp" else None
+        strangers = self._strangers = Strangers(terms.asked, self.clock, dns)
         checks = strangers.checks + terms.checks
         self.reception = Reception(
             *(terms.hostname, store, resolve, report, self.clock), checks
@@ -242,6 +246,7 @@ class Smtpd:
         for guest in tuple(self.crowd.guests):
             guest.abort()
         self._fairness.close()
+        self._strangers.close()
         if self._porch is not None:
             self._porch.close()
         if self._retry is not None:

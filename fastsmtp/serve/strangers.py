@@ -10,6 +10,7 @@ whose connections go to several receivers has one in each.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastsmtp.errors import Refused
@@ -20,6 +21,7 @@ from fastsmtp.policy.rates import Rate
 from fastsmtp.serve.checks import Checks
 from fastsmtp.serve.networks import grouping
 from fastsmtp.serve.refusals import BANNED, too_many
+from fastsmtp.serve.standing import Dns, Standings
 
 if TYPE_CHECKING:
     from fastsmtp.serve.guest import Client
@@ -41,9 +43,12 @@ class Strangers:
     share_above percent of the connections; see `serve.fairness`
     gated       whether `arrive` needs to be asked
     checks      of later stages
+    dns         for names and lists; None: nobody is looked up
     """
 
-    def __init__(self, options: PolicyOptions, clock: Clock) -> None:
+    def __init__(
+        self, options: PolicyOptions, clock: Clock, dns: Dns | None = None
+    ) -> None:
         self._clock = clock
         self._trusted = Networks(options.trusted_networks)
         self._banned = Networks(options.banned_networks)
@@ -54,10 +59,14 @@ class Strangers:
         self.delay = options.greeting_delay
         self.share_above = options.fair_share_above
         self.gated = bool(self._banned) or self._connections is not None
+        self._standings = None if dns is None else Standings(options, dns)
         self.checks = Checks(
+            connect=() if dns is None else (self.look_up,),
             mail=() if self._messages is None else (self.mail,),
             rcpt=() if self._recipients is None else (self.rcpt,),
         )
+        if dns is not None:
+            self.checks += Checks(rcpt=(self.listed,))
 
     def trusts(self, address: str) -> bool:
         return address in self._trusted
@@ -80,6 +89,24 @@ class Strangers:
 
     def rcpt(self, session: Session, address: str) -> Refused | None:
         return self._take(self._recipients, session, "recipients", 450)
+
+    def look_up(self, guest: Client) -> None:
+        """Begin to ask the DNS about it."""
+        assert self._standings is not None
+        if not self.trusts(guest.address):
+            self._standings.begin(guest)
+
+    def listed(
+        self, session: Session, address: str
+    ) -> Awaitable[Refused | None] | Refused | None:
+        assert self._standings is not None
+        if session.login or self.trusts(cast("Client", session.peer).address):
+            return None
+        return self._standings.rcpt(session, address)
+
+    def close(self) -> None:
+        if self._standings is not None:
+            self._standings.close()
 
     def _take(
         self, rate: Rate | None, session: Session, what: str, code: int
