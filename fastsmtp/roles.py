@@ -363,7 +363,7 @@ def terms_for(
         handshakes=metrics.TLS[listener].of(process.cells),
         private=config.auth.without_tls_on_loopback,
         logins=users.logins,
-        submission=users.submission if listener != "lmtp" else None,
+        submission=users.submission if login else None,
         policy=config.policy,
     )
 

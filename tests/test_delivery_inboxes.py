@@ -142,6 +142,7 @@ _envelopes = st.builds(
     requiretls=st.booleans(),
     ret=st.sampled_from(["", "HDRS"]),
     envid=_texts,
+    login=st.sampled_from(["", "a@b.test"]),
 ).map(encode_envelope)
 _messages = st.tuples(_numbers, _envelopes, _numbers.filter(lambda n: n < 2**50))
 
@@ -184,6 +185,7 @@ def test_plain_mail_is_taken() -> None:
         ["s@x", [["a", "", "", 0]], 5, 0, "7BIT", "", "", None, False, False],
         [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "HDRS", "Q1", "b"],
         [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", "", []],
+        [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", "a@b"],
     ],
 )
 def test_fields_that_say_nothing_are_plain(fields: list[Any]) -> None:

@@ -362,6 +362,21 @@ def test_checks_see_the_message_as_it_came_and_add_in_front() -> None:
     in_club(test)
 
 
+def test_checks_add_in_front_of_what_was_streamed_too() -> None:
+    async def test(club: Club) -> None:
+        def check(session: Any, body: Any) -> Added:
+            return Added(b"X-Checked: yes\r\n")
+
+        club.check(message=(check,))
+        visitor = Visitor(club)
+        await visitor.login()
+        await visitor.submit(BLIND + DATE + ID + b"\r\n" + LONG * 2000)
+        ((_, kept),) = club.mail()
+        assert kept == b"X-Checked: yes\r\n" + DATE + ID + b"\r\n" + LONG * 2000
+
+    in_club(test, memory_per_message=16 * 1024)
+
+
 def test_a_check_that_refuses_leaves_no_spool(way: Any) -> None:
     send, settings, more = way
 

@@ -30,7 +30,7 @@ cdef enum:
     FILING = 7  # fields of the envelope
     REQUIRETLS = 9  # with SMTPUTF8 before it: for those who pass mail on
     ORCPT = 2  # field of a recipient, with NOTIFY before it: notices are for others
-    SUBMITTER = 12  # with RET and ENVID before it: for those who answer the sender
+    LOGIN = 13  # with RET, ENVID and AUTH= before it: for those who answer the sender
     LAST_UID = 0xFFFFFFFF  # RFC 9051: a UID has 32 bits
     FIELDS = 3  # an envelope has at least: reverse-path, recipients, arrived
 
@@ -144,7 +144,7 @@ cdef inline bint skip_field(Reader* r, uint64_t number) noexcept nogil:
     cdef uint64_t ignored
     if number == 3:
         return read_number(r, &ignored)
-    if number < FILING or REQUIRETLS < number <= SUBMITTER:
+    if number < FILING or REQUIRETLS < number <= LOGIN:
         return skip_ascii(r)
     if number == FILING:
         return skip_octet(r, 0xC0)

@@ -234,7 +234,7 @@ cdef class Reception:
         """Hand it to the store, which will say when it is durable."""
         cdef object guest = session.peer
         cdef bytes envelope
-        if session.extras or session.login:
+        if session.extras or self._ours(session):
             envelope = with_extras(session, guest.address)
         else:
             envelope = encode_mail(
