@@ -24,6 +24,10 @@ def test_a_received_field_reads_as_rfc_5321_4_4_writes_it() -> None:
     )
 
 
+def test_a_peer_without_an_address_has_none() -> None:
+    assert origin("client.test", "unix") == "from client.test (Unix socket)"
+
+
 def test_tls_is_told_in_a_comment_on_its_own_line() -> None:
     told = "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384"
     first = origin("mail.example.org", "192.0.2.7", "", told)

@@ -38,11 +38,14 @@ def date(second):
 def origin(str helo, str ip, str name="", str tls=""):
     """The From clause, made once per session: `from helo (name [ip])`.
 
-    ip    the peer's address; an IPv6 address gets its tag (RFC 5321 4.1.3)
+    ip    the peer's address; an IPv6 address gets its tag (RFC 5321 4.1.3); "unix" is
+          a peer without one, and that is said
     name  what DNS calls the peer; "" when nobody asked
     tls   version and cipher, for a comment on a line of its own; "" in clear
     """
     literal = f"[IPv6:{ip}]" if ":" in ip else f"[{ip}]"
+    if ip == "unix":
+        literal = "Unix socket"
     known = f"{host_name(name)} " if name else ""
     text = f"from {host_name(helo)} ({known}{literal})"
     if tls:
