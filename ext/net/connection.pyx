@@ -10,12 +10,34 @@ Laws
   `buffer_updated` returns, it has copied; an idle connection owns no buffer.
 - `full` is true while the peer does not read what we wrote: then nothing more is read
   from it, so that one who never reads costs at most the transport's limit (64 KiB).
+- What is said goes out at once. uvloop would write at the end of its turn, and clients
+  that were heard together would wait for each other's answers. Only what the socket
+  does not take is left to the transport, and then all that follows.
 - `close` lets the last reply go out; `check` of the subclass bounds how long that may
   take. `transport` is None once the connection is lost.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+
+cdef extern from "sys/socket.h" nogil:
+    enum:
+        MSG_DONTWAIT
+        MSG_NOSIGNAL
+    ssize_t send(int socket, const void *octets, size_t n, int flags)
+
+from uvloop.loop import UVStream
+
 cdef enum:
     SHARED = 256 * 1024  # octets read at once, at most
+    NO_SOCKET = -1
+
+
+cdef int socket_of(transport) except? -1:
+    """The descriptor we may write to; NO_SOCKET when that is the transport's alone."""
+    cdef object sock = None
+    if isinstance(transport, UVStream):
+        sock = transport.get_extra_info("socket")
+    return NO_SOCKET if sock is None else sock.fileno()
 
 
 def shared_buffer():
@@ -67,6 +89,7 @@ cdef class Connection:
         self.steer()
 
     def connection_lost(self, exc):
+        self.socket = NO_SOCKET
         self.transport = self.put = None
         self.closing = True
         self.ended()
@@ -77,6 +100,29 @@ cdef class Connection:
         """Write to this transport from now on: the first, or TLS over it."""
         self.transport = transport
         self.put = transport.write
+        self.socket = socket_of(transport)
+        self.behind = False
+
+    cdef int write(self, bytes out) except -1:
+        """Nothing happens when the connection is lost."""
+        cdef Py_ssize_t n = PyBytes_GET_SIZE(out)
+        cdef Py_ssize_t sent = 0
+        if self.socket != NO_SOCKET and not self._must_queue():
+            sent = send(
+                self.socket, PyBytes_AS_STRING(out), n, MSG_DONTWAIT | MSG_NOSIGNAL
+            )
+            if sent == n:
+                return 0
+            self.behind = True  # or broken, and the transport will find out
+        if self.put is not None:
+            self.put(out[sent:] if sent > 0 else out)
+        return 0
+
+    cdef bint _must_queue(self) except -1:
+        """Whether the transport has something to write first, or is at its end."""
+        if self.behind:
+            self.behind = self.transport.get_write_buffer_size() != 0
+        return self.behind or self.transport.is_closing()
 
     cpdef read(self, bint on):
         """Begin or stop reading from the peer."""

@@ -316,7 +316,7 @@ cdef class Client(Connection):
         refused = server.admit(self)
         if refused is not None:
             self.network = ""
-            self.put(replies.refusal(refused))
+            self.write(replies.refusal(refused))
             self.close()
         else:
             self.session = Session(server.service, self)
@@ -378,8 +378,7 @@ cdef class Client(Connection):
         """What is not a whole command gets no reply, and so gains no time."""
         if out is not None:
             self.active = self.server.clock.now
-            if self.put is not None:
-                self.put(out)
+            self.write(out)
         elif self.session.state == BODY:
             self.active = self.server.clock.now
         return 0
