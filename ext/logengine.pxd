@@ -16,7 +16,7 @@ from posix.unistd cimport close, ftruncate, write
 
 from crc32c cimport crc32c
 from logfile cimport (
-    allocate,
+    PAGE,
     create_locked,
     fill,
     free_octets,
@@ -95,7 +95,6 @@ cdef struct SchedAttr:  # sched_setattr(2); size, runtime are what is used here
 cdef enum:
     FIRST_FILL = 1 << 20  # octets of the first segment of a life, filled at once
     SPARE = 4  # times its size must be free before a segment is filled ahead
-    FEW = 4  # records a flush carries when latency counts for more than the work
     GROWTH = 4  # each next one is so much larger, up to the segment size
     BATCH = 1 << 16  # octets a buffer begins with
     EAGER = 1 << 20  # octets that are flushed without being asked
@@ -178,8 +177,6 @@ cdef struct Log:
     int ready_fd
     uint64_t ready_size
     uint64_t wanted  # octets that the preparer is asked for
-    int zeros  # filled with zeros, not only allocated
-    uint64_t opened_settled, opened_flushed  # when the present segment was opened
     int64_t prepare_at
     # names made durable
     uint64_t names_begun
@@ -199,8 +196,8 @@ cdef inline char* batch_room(Batch* batch, size_t size) noexcept nogil:
     """Where the next `size` octets go; NULL without memory."""
     cdef size_t capacity = batch.capacity or BATCH
     cdef char* data
-    if size > batch.capacity - batch.used:
-        while capacity - batch.used < size:
+    if size + PAGE > batch.capacity - batch.used:  # with room for `pad_page`
+        while capacity - batch.used < size + PAGE:
             capacity *= 2
         data = <char*>realloc(batch.data, capacity)
         if data == NULL:
@@ -341,7 +338,6 @@ cdef inline int segment_open(Log* log, uint64_t filled) noexcept nogil:
         log.failed_fd = -1
     pthread_mutex_lock(&log.mutex)
     log.number, log.durable = made.number, made.end
-    log.opened_settled, log.opened_flushed = log.settled, log.flushed
     log.broken = 0
     pthread_mutex_unlock(&log.mutex)
     return 0
@@ -469,16 +465,33 @@ cdef inline void note_flush(
     pthread_mutex_unlock(&log.mutex)
 
 
+cdef inline size_t pad_page(Log* log, size_t end, uint64_t offset) noexcept nogil:
+    """Zeros behind a batch that ends at `offset`, up to the end of the page; how many.
+
+    A page of the segment that is written whole need not be read from the disk first.
+    """
+    cdef size_t more = (PAGE - offset % PAGE) % PAGE
+    if end < log.flushing.used or log.segment.growing:
+        return 0
+    memset(log.flushing.data + end, 0, more)
+    return more
+
+
 cdef inline int flush_part(Log* log, size_t* at, uint64_t* last) noexcept nogil:
     """Write and sync what fits the segment; the position moves when it is durable."""
     cdef int64_t begun = now_ns()
     cdef size_t start = at[0]
     cdef uint32_t records
     cdef size_t end = fill_segment(log, start, last, &records)
+    cdef size_t more
     cdef int error = 0
     if end > start:
+        more = pad_page(log, end, log.segment.end + end - start)
         error = write_all(
-            log.segment.fd, log.flushing.data + start, end - start, log.segment.end
+            log.segment.fd,
+            log.flushing.data + start,
+            end - start + more,
+            log.segment.end,
         ) or sync_data(log.segment.fd)
         if error:
             return error
@@ -534,20 +547,14 @@ cdef inline void flush_batch(Log* log, uint64_t newest) noexcept nogil:
 
 
 cdef inline void ask_ahead(Log* log) noexcept nogil:
-    """Ask for the next segment when half of this one is used. Mutex is held.
-
-    Written blocks make a flush quicker, but every octet is then written twice; blocks
-    that are only allocated cost less work. So what the flushes of this segment carried
-    decides: a few records, and their senders' wait is what counts."""
+    """Ask for the next segment when half of this one is used. Mutex is held."""
     cdef Segment* segment = &log.segment
-    cdef uint64_t flushes = log.flushed - log.opened_flushed
     if log.ready_fd >= 0 or log.wanted or log.stopping or segment.fd < 0:
         return
     if not segment.growing and segment.end < segment.size // 2:
         return
     if now_ns() < log.prepare_at:
         return
-    log.zeros = log.settled - log.opened_settled < FEW * flushes
     log.wanted = min(log.segment_size, segment.size * GROWTH)
     pthread_cond_signal(&log.prepare)
 
@@ -610,7 +617,7 @@ cdef inline void prepare_segment(Log* log, uint64_t size) noexcept nogil:
     if free_octets(log.directory) >= SPARE * size:
         error = temporary(log, b"ready", &fd)
     if error == 0:
-        error = fill(fd, size, &log.stopping) if log.zeros else allocate(fd, size)
+        error = fill(fd, size, &log.stopping)
     if error and fd >= 0:
         snprintf(name, NAME, "%u.ready", <unsigned int>log.series)
         unlinkat(log.directory, name, 0)

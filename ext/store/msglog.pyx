@@ -16,10 +16,10 @@ Laws:
 - Names tell the truth: a file is called .log when its header is durable. Segments are
   made under <series>.new and <series>.ready.
 
-Segments are filled with zeros ahead of need: on ext4 overwriting written blocks costs
-fdatasync about half of what growing does, in time and in CPU. The first one of a life
-is 1 MiB, each next one four times as large up to the segment size, so that a server
-that takes little mail fills little disk.
+Segments are filled with zeros ahead of need, because a flush that overwrites written
+blocks takes two thirds of the time and CPU (docs/decisions/002). The first one of a
+life is 1 MiB, each next one four times as large up to the segment size, so that a
+server that takes little mail fills little disk.
 """
 
 cimport cython
