@@ -1,7 +1,9 @@
-"""smtp-source and smtp-sink, from an installed postfix or unpacked from its package.
+"""Postfix, its smtp-source and smtp-sink, and Exim, for tests and benchmarks.
 
-No mail server is installed: `apt-get download` fetches the package and `dpkg -x`
-unpacks it into a cache directory. Our own null sink is started here too.
+Taken from where they are installed, or else unpacked from their packages: no mail
+server is installed (and two would not go together), `apt-get download` fetches the
+package and `dpkg -x` unpacks it into a cache directory. Our own null sink is started
+here too.
 """
 
 import os
@@ -15,23 +17,34 @@ from time import monotonic
 
 from bench.native import program
 
-PACKAGES = ["postfix", "libicu72", "libnsl2", "libdb5.3", "libtirpc3"]
+POSTFIX = ["postfix", "libicu72", "libnsl2", "libdb5.3", "libtirpc3", "libsasl2-2"]
+EXIM = ["exim4-daemon-light", "libdb5.3", "libnsl2", "libtirpc3", "libidn12"]
+EXIM += ["libgnutls-dane0", "libunbound8", "libevent-2.1-7", "libpcre2-8-0"]
 LIBRARIES = ["usr/lib/postfix", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
 START_SECONDS = 5.0
 
 
 class Unavailable(Exception):
-    """The tools of postfix are neither installed nor to be had from apt."""
+    """A program is neither installed nor to be had from apt."""
 
 
 def tool(name: str) -> tuple[Path, dict[str, str]]:
-    """`smtp-source` or `smtp-sink`, and the environment it needs."""
+    """A program of postfix such as `smtp-source`, and the environment it needs."""
+    return _found(name, "root", POSTFIX)
+
+
+def exim() -> tuple[Path, dict[str, str]]:
+    """Exim, and the environment it needs."""
+    return _found("exim4", "exim/root", EXIM)
+
+
+def _found(name: str, folder: str, packages: list[str]) -> tuple[Path, dict[str, str]]:
     if found := shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         return Path(found), dict(os.environ)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    root = cache / "fastsmtp-bench" / "root"
+    root = cache / "fastsmtp-bench" / folder
     if not (root / "usr/sbin" / name).exists():
-        _unpack(root)
+        _unpack(root, packages)
     known = os.environ.get("LD_LIBRARY_PATH")
     paths = [str(root / library) for library in LIBRARIES] + ([known] if known else [])
     return root / "usr/sbin" / name, dict(os.environ, LD_LIBRARY_PATH=":".join(paths))
@@ -78,9 +91,9 @@ def null_sink() -> Iterator[tuple[int, int]]:
         sink.stdout.close()
 
 
-def _unpack(root: Path) -> None:
+def _unpack(root: Path, packages: list[str]) -> None:
     root.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:  # the libraries have other names in other releases
+    for package in packages:  # the libraries have other names in other releases
         with suppress(subprocess.CalledProcessError, FileNotFoundError):
             subprocess.run(
                 ["apt-get", "download", package],
@@ -90,8 +103,9 @@ def _unpack(root: Path) -> None:
                 stderr=subprocess.DEVNULL,
             )
     archives = list(root.parent.glob("*.deb"))
-    if not any(a.name.startswith("postfix_") for a in archives):
-        raise Unavailable("apt-get download postfix failed: run apt-get update first")
+    if not any(a.name.startswith(f"{packages[0]}_") for a in archives):
+        what = f"apt-get download {packages[0]}"
+        raise Unavailable(f"{what} failed: run apt-get update first")
     for archive in archives:
         subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
 

@@ -1,0 +1,155 @@
+"""A Postfix of our own: its configuration, queue and processes are in one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from pwd import getpwnam
+
+from crash.kill_rig import until
+
+from bench import peers
+
+# Users of every Debian: the owner of the queue must be nobody else's (postconf(5)).
+OWNER, GROUP, NOBODY = "list", "uucp", "nobody"
+MAIN = """\
+compatibility_level = 3.6
+queue_directory = {home}/queue
+data_directory = {home}/data
+command_directory = {commands}
+daemon_directory = {daemons}
+shlib_directory = {libraries}
+mail_owner = {owner}
+setgid_group = {group}
+default_privs = {nobody}
+import_environment = MAIL_CONFIG TZ LANG=C LD_LIBRARY_PATH
+export_environment = TZ MAIL_CONFIG LANG LD_LIBRARY_PATH
+maillog_file = {home}/log
+maillog_file_prefixes = {home}
+myhostname = postfix.example
+mydestination =
+inet_interfaces = loopback-only
+alias_maps =
+alias_database =
+local_recipient_maps =
+smtp_tls_security_level = encrypt
+smtp_tls_loglevel = 1
+lmtp_tls_security_level = none
+default_transport = smtp:[127.0.0.1]:{port}
+sender_dependent_default_transport_maps = inline:{{
+  {{ {to_lmtp} = lmtp:unix:{lmtp} }} }}
+"""
+# service type private unpriv chroot wakeup maxproc command
+MASTER = """\
+pickup unix n - n 1 1 pickup
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+verify unix - - n - 1 verify
+proxymap unix - - n - - proxymap
+smtp unix - - n - 3 smtp
+lmtp unix - - n - 3 lmtp
+error unix - - n - - error
+retry unix - - n - - error
+scache unix - - n - 1 scache
+postlog unix-dgram n - n - 1 postlogd
+"""
+QUEUES = "active bounce corrupt defer deferred flush hold incoming saved trace private"
+
+
+class Postfix:
+    """Sends what `submit` is given to `port`, or to the socket `lmtp` when it comes
+    from `to_lmtp`. Raises `peers.Unavailable`."""
+
+    def __init__(self, home: Path, port: int, lmtp: Path, to_lmtp: str) -> None:
+        self.home = home
+        postdrop, self._environment = peers.tool("postdrop")
+        self._libraries = postdrop.parents[1] / "lib/postfix"
+        self._daemons = self._libraries / "sbin"
+        self._commands = home / "bin"
+        self._commands.mkdir()
+        for name in ("postdrop", "sendmail"):
+            # not setgid: such a program does not look into LD_LIBRARY_PATH
+            shutil.copyfile(postdrop.with_name(name), self._commands / name)
+            (self._commands / name).chmod(0o755)
+        self._configure(port=port, lmtp=lmtp, to_lmtp=to_lmtp)
+        self._make_queue()
+
+    def _configure(self, **where: object) -> None:
+        folder = self.home / "etc"
+        folder.mkdir(parents=True)
+        text = MAIN.format(
+            home=self.home,
+            commands=self._commands,
+            daemons=self._daemons,
+            libraries=self._libraries,
+            owner=OWNER,
+            group=GROUP,
+            nobody=NOBODY,
+            **where,
+        )
+        (folder / "main.cf").write_text(text)
+        (folder / "master.cf").write_text(MASTER)
+        self._environment["MAIL_CONFIG"] = str(folder)
+
+    def _make_queue(self) -> None:
+        """As post-install(1) makes it."""
+        queue = self.home / "queue"
+        queue.mkdir()
+        (queue / "pid").mkdir()
+        for name in QUEUES.split():
+            (queue / name).mkdir(mode=0o700)
+            shutil.chown(queue / name, OWNER)
+        for name, mode in (("public", 0o2710), ("maildrop", 0o1730)):
+            (queue / name).mkdir()
+            shutil.chown(queue / name, OWNER, GROUP)
+            (queue / name).chmod(mode)
+        (self.home / "data").mkdir(mode=0o700)
+        shutil.chown(self.home / "data", OWNER)
+
+    def start(self) -> None:
+        words = [str(self._daemons / "master"), "-d", "-c", str(self.home / "etc")]
+        with (self.home / "said").open("wb") as said:
+            self._master = subprocess.Popen(
+                words,
+                stdout=said,
+                stderr=said,
+                env=self._environment,
+                start_new_session=True,
+            )
+        until(self._takes_mail, 20, "postfix takes mail")
+
+    def _takes_mail(self) -> bool:
+        assert self._master.poll() is None, self.log()
+        return (self.home / "queue/public/pickup").exists()
+
+    def log(self) -> str:
+        files = [self.home / name for name in ("said", "log")]
+        return "".join(f.read_text(errors="replace") for f in files if f.exists())
+
+    def submit(self, sender: str, recipient: str, text: bytes) -> None:
+        """Lines of `text` end with LF. Returns when it is in Postfix's queue."""
+        words = [str(self._commands / "sendmail"), "-i", "-f", sender, recipient]
+        subprocess.run(words, input=text, env=self._environment, check=True, timeout=60)
+
+    def stop(self) -> None:
+        self._master.terminate()
+        self._master.wait(20)
+
+
+def usable() -> str | None:
+    """Why Postfix cannot be started here, or None."""
+    if os.getuid():
+        return "Postfix is started by root"
+    try:
+        for name in (OWNER, NOBODY):
+            getpwnam(name)
+    except KeyError as missing:
+        return f"needs a user of Debian: {missing}"
+    return None
