@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import smtplib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificate import client_context
 from users import ALICE, BOB, PASSWORD, Users
 
 pytestmark = pytest.mark.slow
@@ -110,4 +112,24 @@ def test_curl(server: Users, tmp_path: Path, mechanism: str, tls: str) -> None:
     words += ["--mail-rcpt", BOB, "--mail-rcpt", FAR, "--upload-file", str(file)]
     done = run(need("curl"), *words, url)
     assert done.returncode == 0, done.stderr
+    assert "from a real client" in arrived(server)
+
+
+@pytest.mark.parametrize("tls", ["starttls", "implicit"])
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_smtplib(server: Users, mechanism: str, tls: str) -> None:
+    context = client_context()
+    where = "127.0.0.1", int(port(server, tls))
+    with (
+        smtplib.SMTP_SSL(*where, context=context, timeout=20)
+        if tls == "implicit"
+        else smtplib.SMTP(*where, timeout=20)
+    ) as client:
+        if tls == "starttls":
+            client.starttls(context=context)
+        client.ehlo()
+        client.user, client.password = ALICE, PASSWORD
+        way = client.auth_plain if mechanism == "PLAIN" else client.auth_login
+        assert client.auth(mechanism, way)[0] == 235
+        assert client.sendmail(ALICE, [BOB, FAR], MESSAGE) == {}
     assert "from a real client" in arrived(server)
