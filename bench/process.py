@@ -37,6 +37,22 @@ def cpu_seconds(pid: int) -> float:
     return sum(_cpu_of(one) for one in tree(pid))
 
 
+def thread_seconds(pid: int) -> dict[tuple[str, str], float]:
+    """User and system time of each thread of a fastsmtp, by (role, name of the thread);
+    the role is `receive` or `keep`, or `serve` for what runs all or watches all."""
+    found: dict[tuple[str, str], float] = {}
+    for one in tree(pid):
+        words = (PROC / str(one) / "cmdline").read_bytes().decode().split("\0")
+        role = next((w for w in words if w in ("receive", "keep")), "serve")
+        for task in (PROC / str(one) / "task").glob("[0-9]*"):
+            name = (task / "comm").read_text().strip()
+            thread = "main" if task.name == str(one) else name
+            spent = _fields(task / "stat")
+            seconds = (int(spent[11]) + int(spent[12])) / TICK
+            found[role, thread] = found.get((role, thread), 0.0) + seconds
+    return found
+
+
 def anonymous_bytes(pid: int) -> int:
     """RssAnon over the tree: memory that is not a mapped file."""
     return sum(_status_bytes(one, "RssAnon") for one in tree(pid))
@@ -66,4 +82,8 @@ def _cpu_of(pid: int) -> float:
 
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the third (the state) on."""
-    return (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+    return _fields(PROC / str(pid) / "stat")
+
+
+def _fields(stat: Path) -> list[str]:
+    return stat.read_text().rsplit(")", 1)[1].split()

@@ -70,6 +70,8 @@ cdef extern from "<pthread.h>" nogil:
         pthread_t*, pthread_attr_t*, void* (*)(void*) noexcept nogil, void*
     )
     int pthread_join(pthread_t, void**)
+    pthread_t pthread_self()
+    int pthread_setname_np(pthread_t, const char*)  # at most 15 characters
 
 cdef extern from "<signal.h>" nogil:
     ctypedef struct sigset_t:
@@ -581,6 +583,7 @@ cdef inline void* flusher(void* argument) noexcept nogil:
     cdef Log* log = <Log*>argument
     cdef Batch taken
     cdef uint64_t newest
+    pthread_setname_np(pthread_self(), b"log flusher")
     run_promptly()
     pthread_mutex_lock(&log.mutex)
     while True:
@@ -634,6 +637,7 @@ cdef inline void prepare_segment(Log* log, uint64_t size) noexcept nogil:
 cdef inline void* preparer(void* argument) noexcept nogil:
     cdef Log* log = <Log*>argument
     cdef uint64_t size
+    pthread_setname_np(pthread_self(), b"log preparer")
     pthread_mutex_lock(&log.mutex)
     while not log.stopping:
         size = log.wanted

@@ -27,6 +27,8 @@ from logengine cimport (
     pthread_cond_wait,
     pthread_mutex_lock,
     pthread_mutex_unlock,
+    pthread_self,
+    pthread_setname_np,
     write,
 )
 from logfile cimport (
@@ -323,6 +325,7 @@ cdef inline void big_work(Spools* spools, Big* big) noexcept nogil:
 cdef inline void* spooler(void* argument) noexcept nogil:
     cdef Spools* spools = <Spools*>argument
     cdef Log* log = spools.log
+    pthread_setname_np(pthread_self(), b"log spooler")
     pthread_mutex_lock(&log.mutex)
     while True:
         if spools.first != NULL:
