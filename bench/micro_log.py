@@ -58,7 +58,7 @@ class Sessions:
         goal = self.settled + messages
         while self.settled < goal:
             self.poll.poll()
-            ticket, failed, _ = self.log.collect()
+            ticket, failed, *_ = self.log.collect()
             assert not failed
             self.append(ticket - self.settled)
             self.settled = ticket

@@ -35,7 +35,7 @@ def append(id, size=1000):
 
 def settle():
     log.sync()
-    return log.collect()
+    return log.collect()[:3]
 
 def state():
     return log.position(), log.error(), log.backlog()
@@ -50,7 +50,7 @@ def finish(id):
 
 def close():
     log.close()
-    return log.collect()
+    return log.collect()[:3]
 
 for line in sys.stdin:
     call, *arguments = msgspec.json.decode(line)

@@ -235,12 +235,14 @@ cdef class LogWriter:
     def collect(self):
         """See the .pyi."""
         cdef Failure failures[engine.FAILURES]
-        cdef uint64_t count, settled
+        cdef uint64_t count, settled, durable
+        cdef uint32_t number
         cdef int failed, spools, n
         cdef list lost = []
         read(self.log.event, &count, 8)  # EAGAIN says that nothing is new
         engine.pthread_mutex_lock(&self.log.mutex)
         settled = self.log.settled
+        number, durable = self.log.number, self.log.durable
         failed = self.log.failed
         spools = self.log.spools
         if failed:
@@ -249,7 +251,7 @@ cdef class LogWriter:
         engine.pthread_mutex_unlock(&self.log.mutex)
         for n in range(failed):
             lost.append((failures[n].first, failures[n].last, failures[n].error))
-        return settled, lost, self._spooled() if spools else []
+        return settled, lost, self._spooled() if spools else [], (number, durable)
 
     cdef list _spooled(self):
         """Take what is settled, one by one: no object is made under the mutex, for

@@ -61,12 +61,13 @@ class LogWriter:
 
     def collect(
         self,
-    ) -> tuple[int, list[tuple[int, int, int]], list[tuple[int, int]]]:
-        """What was settled: (ticket, failed, spooled).
+    ) -> tuple[int, list[tuple[int, int, int]], list[tuple[int, int]], tuple[int, int]]:
+        """What was settled: (ticket, failed, spooled, position).
 
-        ticket   this and all before are settled: durable, but for
-        failed   stretches of tickets that never will be: (first, last, errno)
-        spooled  ids of finished spools with 0, durable, or an errno, never will be
+        ticket    this and all before are settled: durable, but for
+        failed    stretches of tickets that never will be: (first, last, errno)
+        spooled   ids of finished spools with 0, durable, or an errno, never will be
+        position  what `position` says, at the moment in which the ticket was the last
 
         Each failure and each spool is told once. Never blocks."""
 

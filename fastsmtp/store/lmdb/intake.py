@@ -180,7 +180,9 @@ class Intake:
     # what was flushed
 
     def _collect(self) -> None:
-        ticket, failed, spooled = self.writer.collect()
+        # The place goes with the ticket: one that was asked for later may be ahead, and
+        # the messages up to it would be in no mark.
+        ticket, failed, spooled, place = self.writer.collect()
         if failed:
             self._settle_failed(ticket, failed)
         waiting = self._waiting
@@ -194,7 +196,7 @@ class Intake:
         self._octets = octets
         if spooled:
             self._settle_spools(spooled)
-        self._progress()
+        self._progress(place)
         for then in done:
             then(None)
 
@@ -224,8 +226,7 @@ class Intake:
             self._messages += 1
             self._loop.call_soon(done, None)  # after the position was told
 
-    def _progress(self) -> None:
-        place = self.writer.position()
+    def _progress(self, place: Place) -> None:
         for micros, records, _ in self.writer.flushes():
             LOG_SYNC.observe(self._cells, micros * 1e-6)
             LOG_BATCH.observe(self._cells, records)
