@@ -139,8 +139,17 @@ class Postfix:
         subprocess.run(words, input=text, env=self._environment, check=True, timeout=60)
 
     def stop(self) -> None:
+        """Returns when its daemons have ended too."""
         self._master.terminate()
         self._master.wait(20)
+        until(self._gone, 20, "the daemons of postfix end")
+
+    def _gone(self) -> bool:
+        try:
+            os.killpg(self._master.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
 
 
 def usable() -> str | None:

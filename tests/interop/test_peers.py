@@ -61,9 +61,11 @@ def postfix(server: Served, folder: Path) -> Iterator[Postfix]:
         made = Postfix(home, server.port, folder / "lmtp", TO_LMTP)
     except (peers.Unavailable, OSError) as error:
         pytest.skip(f"needs postfix: {error}")
-    made.start()
-    yield made
-    made.stop()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture

@@ -119,11 +119,6 @@ def test_the_suites_of_1_2_are_ecdhe_with_aead_and_no_other(
     assert taken == {f"ECDHE-{kind(server)}-{suite}" for suite in AEAD}
 
 
-def test_compression_is_refused(where: list[str]) -> None:
-    said = s_client(where, "-tls1_2", "-comp", "-cipher", "ECDHE:@SECLEVEL=0")
-    assert "Compression: NONE" in said
-
-
 def test_renegotiation_is_refused(where: list[str]) -> None:
     said = s_client(where, "-tls1_2", given="R\n")
     assert "RENEGOTIATING" in said
