@@ -59,8 +59,7 @@ def built(source: Path, name: str) -> Extension:
 
 setup(
     ext_modules=cythonize(
-        [extension(p) for p in sorted(Path("ext").rglob("*.pyx"))]
-        + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
+        [extension(p) for p in SOURCES] + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
         include_path=[".", "ext", "tests/fuzz"],
         build_dir=None if MODE == "debug" else "build/cython",
         nthreads=2,
