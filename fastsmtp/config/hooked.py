@@ -9,7 +9,8 @@ import msgspec
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
-from fastsmtp.config.reader import Reader, dotted
+from fastsmtp.config.reader import Reader
+from fastsmtp.config.source import dotted
 from fastsmtp.hooks.counts import SLOTS
 from fastsmtp.hooks.modules import BadModule, Loaded, load
 from fastsmtp.hooks.options import HookOptions

@@ -4,7 +4,7 @@ import ipaddress
 import os
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from typing import Any, Final
+from typing import Final
 
 from fastsmtp.config.kinds import SOCKET_PATH
 from fastsmtp.config.meaning_policy import policy
@@ -13,8 +13,7 @@ from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
-from fastsmtp.config.reader import dotted
-from fastsmtp.config.source import Source
+from fastsmtp.config.source import Source, dotted
 from fastsmtp.options import split_address, unix_path
 
 SOCKET_NAME: Final = len("/control.sock")
@@ -34,25 +33,9 @@ def examine(config: Config, source: Source, known: Known | None) -> list[Problem
     return found
 
 
-def _problem(
-    source: Source, path: Key, text: str, value: str = "", **rest: Any
-) -> Problem:
-    place = source.place(path)
-    return Problem(
-        source=source.file,
-        key=dotted(path),
-        line=place.line,
-        column=place.column,
-        value=value,
-        text=text,
-        **rest,
-    )
-
-
 def hostname(config: Config, source: Source) -> Iterator[Problem]:
     if "." not in config.hostname or config.hostname.lower() in ("localhost",):
-        yield _problem(
-            source,
+        yield source.problem(
             ("hostname",),
             "has no domain; other servers distrust such a name",
             f'"{config.hostname}"',
@@ -64,8 +47,7 @@ def hostname(config: Config, source: Source) -> Iterator[Problem]:
 def folders(config: Config, source: Source) -> Iterator[Problem]:
     for name, path in (("data", config.data), ("run", config.run)):
         if path.exists() and not path.is_dir():
-            yield _problem(
-                source,
+            yield source.problem(
                 (name,),
                 "is a file, not a folder",
                 f'"{path}"',
@@ -73,8 +55,7 @@ def folders(config: Config, source: Source) -> Iterator[Problem]:
             )
     length = len(os.fsencode(config.run)) + SOCKET_NAME
     if length > SOCKET_PATH:
-        yield _problem(
-            source,
+        yield source.problem(
             ("run",),
             f"is too long for a Unix socket by {length - SOCKET_PATH} octets",
             f'"{config.run}"',
@@ -97,13 +78,12 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
         for index, address in enumerate(addresses)
     ]
     if not (config.smtp.listen or config.lmtp.listen):
-        yield _problem(source, ("smtp", "listen"), "is empty: no mail would come in")
+        yield source.problem(("smtp", "listen"), "is empty: no mail would come in")
     if config.metrics.listen:
         taken.append((("metrics", "listen"), config.metrics.listen))
     for (first, one), (second, other) in combinations(taken, 2):
         if _collide(one, other):
-            yield _problem(
-                source,
+            yield source.problem(
                 second,
                 f"needs the same port as {dotted(first)} ({one})",
                 f'"{other}"',
@@ -134,8 +114,7 @@ def targets(config: Config, source: Source) -> Iterator[Problem]:
     for path, address in _targets(config):
         domain = address.rpartition("@")[2].lower()
         if domain not in config.domains:
-            yield _problem(
-                source,
+            yield source.problem(
                 path,
                 f"leads to {domain}, which is not a domain of this server; mail is"
                 " not sent on yet",
@@ -160,8 +139,7 @@ def aliases_twice(config: Config, source: Source) -> Iterator[Problem]:
         for alias in options.aliases:
             first = seen.setdefault(alias.lower(), alias)
             if first != alias:
-                yield _problem(
-                    source,
+                yield source.problem(
                     ("domains", domain, "aliases", alias),
                     f"is the same name as {first}; case does not count",
                     advice="join the two",
@@ -184,8 +162,7 @@ def loops(config: Config, source: Source) -> Iterator[Problem]:
         loop = [] if start in reported else _loop(start, edges)
         if loop:
             reported.update(loop)
-            yield _problem(
-                source,
+            yield source.problem(
                 paths[start],
                 "leads back to itself: " + " → ".join((*loop, start)),
                 advice="let one of them lead to an account",
@@ -216,8 +193,7 @@ def postmaster(
         named = any(alias.lower() == "postmaster" for alias in options.aliases)
         if named or options.catch_all or (known is not None and known(address)):
             continue
-        yield _problem(
-            source,
+        yield source.problem(
             ("domains", domain),
             f"{address} is read by nobody{unless}",
             advice='add aliases = { postmaster = ["…"] }',
@@ -237,8 +213,7 @@ def strangers(config: Config, source: Source, known: Known) -> Iterator[Problem]
         plain = f"{local.partition('+')[0]}@{domain}"
         if domain not in config.domains or plain in names or known(plain):
             continue
-        yield _problem(
-            source,
+        yield source.problem(
             path,
             "has no account and is no alias: nobody gets this mail",
             f'"{address}"',
@@ -249,8 +224,7 @@ def strangers(config: Config, source: Source, known: Known) -> Iterator[Problem]
 
 def processes(config: Config, source: Source) -> Iterator[Problem]:
     if config.processes.mode == "one" and config.processes.receivers > 1:
-        yield _problem(
-            source,
+        yield source.problem(
             ("processes", "receivers"),
             "has no effect in mode one",
             str(config.processes.receivers),
@@ -262,8 +236,7 @@ def processes(config: Config, source: Source) -> Iterator[Problem]:
 def memory(config: Config, source: Source) -> Iterator[Problem]:
     smtp = config.smtp
     if smtp.max_connections_per_network > smtp.max_connections:
-        yield _problem(
-            source,
+        yield source.problem(
             ("smtp", "max_connections_per_network"),
             "is above max_connections: one network may take every connection",
             str(smtp.max_connections_per_network),

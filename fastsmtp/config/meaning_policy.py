@@ -1,12 +1,9 @@
 """Checks of [policy] and [dnsbl]: settings that can never have an effect."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from fastsmtp.config.model import Config
-from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
-from fastsmtp.config.reader import dotted
 from fastsmtp.config.source import Source
 from fastsmtp.policy.lists import List
 
@@ -20,27 +17,18 @@ def policy(config: Config, source: Source) -> Iterator[Problem]:
     for name, mark in (("dnsbl_reject", reject), ("dnsbl_defer", defer)):
         if mark > most:
             text = f"is never reached: all lists together count {most:g} at most"
-            yield _problem(source, ("policy", name), text, value=f"{mark:g}")
+            yield source.problem(
+                ("policy", name), text, value=f"{mark:g}", severity="warning"
+            )
     if not reject and not defer:
         text = "and dnsbl_defer are 0: the lists are asked and refuse nobody"
-        yield _problem(source, ("policy", "dnsbl_reject"), text)
+        yield source.problem(("policy", "dnsbl_reject"), text, severity="warning")
     elif reject and defer >= reject:
         text = "is not below dnsbl_reject: nobody is ever deferred"
-        yield _problem(source, ("policy", "dnsbl_defer"), text, value=f"{defer:g}")
+        yield source.problem(
+            ("policy", "dnsbl_defer"), text, value=f"{defer:g}", severity="warning"
+        )
     for zone, each in config.dnsbl.items():
         if not each.score and not each.codes:
             text = "counts nothing: its score is 0 and it has no codes"
-            yield _problem(source, ("dnsbl", zone), text)
-
-
-def _problem(source: Source, path: Key, text: str, **rest: Any) -> Problem:
-    place = source.place(path)
-    return Problem(
-        source=source.file,
-        key=dotted(path),
-        line=place.line,
-        column=place.column,
-        text=text,
-        severity="warning",
-        **rest,
-    )
+            yield source.problem(("dnsbl", zone), text, severity="warning")

@@ -3,12 +3,11 @@ believe."""
 
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
-from fastsmtp.config.reader import dotted
 from fastsmtp.config.source import Source
 from fastsmtp.net.options import CertificatePair
 from fastsmtp.owner import as_owner
@@ -24,7 +23,7 @@ def tls(config: Config, source: Source) -> Iterator[Problem]:
     fault = ciphers_fault(config.tls.ciphers)
     if fault is not None:
         value = f'"{config.tls.ciphers}"'
-        yield _problem(source, ("tls", "ciphers"), fault, value=value)
+        yield source.problem(("tls", "ciphers"), fault, value=value)
         return
     names: set[str] = set()
     for number, pair in enumerate(config.tls.certificates):
@@ -44,8 +43,7 @@ def _pair(
         found = facts(pair)
         context_for(pair, config.tls)
     except BadPair as bad:
-        yield _problem(
-            source,
+        yield source.problem(
             (*path, bad.which),
             bad.why,
             value=f'"{bad.path}"',
@@ -58,10 +56,9 @@ def _pair(
     if left < SOON:
         day = time.strftime("%Y-%m-%d", time.gmtime(found.not_after))
         text = f"has expired on {day}" if left < 0 else f"ends soon, on {day}"
-        yield _problem(source, here, text, value=shown, severity="warning")
+        yield source.problem(here, text, value=shown, severity="warning")
     if number == 0 and not found.covers(config.hostname):
-        yield _problem(
-            source,
+        yield source.problem(
             here,
             f"does not name {config.hostname}, but {', '.join(found.names)}",
             value=shown,
@@ -70,7 +67,7 @@ def _pair(
         )
     if seen.issuperset(found.names):
         text = f"is never used: an earlier one names {', '.join(found.names)}"
-        yield _problem(source, here, text, value=shown, severity="warning")
+        yield source.problem(here, text, value=shown, severity="warning")
     seen.update(found.names)
 
 
@@ -90,23 +87,10 @@ def _open_key(source: Source, number: int, pair: CertificatePair) -> Iterator[Pr
     except OSError:
         return
     if mode & 0o007:
-        yield _problem(
-            source,
+        yield source.problem(
             ("tls", "certificates", number, "key"),
             "may be read by every user of this machine",
             value=f'"{pair.key}"',
             advice=f"`chmod o= {pair.key}`",
             severity="warning",
         )
-
-
-def _problem(source: Source, path: Key, text: str, **rest: Any) -> Problem:
-    place = source.place(path)
-    return Problem(
-        source=source.file,
-        key=dotted(path),
-        line=place.line,
-        column=place.column,
-        text=text,
-        **rest,
-    )

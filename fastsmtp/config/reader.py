@@ -12,7 +12,6 @@ from fastsmtp.config.kinds import (
     Setting,
     Wrong,
     allowed,
-    key,
     name_fault,
     read,
     read_text,
@@ -21,23 +20,12 @@ from fastsmtp.config.kinds import (
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
-from fastsmtp.config.source import PREFIX, Source
+from fastsmtp.config.source import PREFIX, Source, dotted
 from fastsmtp.options import PATH
 
 SHOWN: Final = 60  # characters of a value in a message
 ABSENT: Final = object()
 STAND_INS: Final = {"hostname": "mx.invalid", "data": Path("data"), "domains": {}}
-
-
-def dotted(path: Key) -> str:
-    """("domains", "a.b", "aliases", 0) as domains."a.b".aliases[0]."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            text += ("." if text else "") + key(part)
-    return text
 
 
 class Reader:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from fastsmtp.config.kinds import key as key_text
 from fastsmtp.config.places import Key, Place, places
 from fastsmtp.config.problem import ConfigErrors, Problem
 
@@ -49,6 +50,30 @@ class Source:
         while key and key not in self.places:
             key = key[:-1]
         return self.places.get(key, Place(1, 1))
+
+    def problem(self, path: Key, text: str, value: str = "", **rest: Any) -> Problem:
+        """With a setting of this source, at its place; `rest` as in `Problem`."""
+        place = self.place(path)
+        return Problem(
+            source=self.file,
+            key=dotted(path),
+            line=place.line,
+            column=place.column,
+            value=value,
+            text=text,
+            **rest,
+        )
+
+
+def dotted(path: Key) -> str:
+    """("domains", "a.b", "aliases", 0) as domains."a.b".aliases[0]."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += ("." if text else "") + key_text(part)
+    return text
 
 
 def read_source(path: Path, environ: Mapping[str, str]) -> Source:

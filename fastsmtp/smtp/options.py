@@ -75,9 +75,11 @@ class SmtpOptions:
     max_idle_commands: int = option(
         100, "commands in a row that move no transaction (NOOP, RSET, …)", COUNT, low=10
     )
-    max_connections: int = option(20_000, "connections in all", COUNT, low=1)
+    max_connections: int = option(
+        20_000, "connections in all, of each receiver", COUNT, low=1
+    )
     max_connections_per_network: int = option(
-        50, "connections from one client network (IPv4 /32, IPv6 /64)", COUNT, low=1
+        50, "connections from one client network, of each receiver", COUNT, low=1
     )
     eight_bit: EightBit = option(
         "accept",
