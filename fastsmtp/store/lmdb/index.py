@@ -11,8 +11,10 @@ Sync and metasync are on and writemap is off: a commit that returned has reached
 disk. The map is one large sparse range, set once and never resized.
 """
 
+import contextlib
 import errno
 import fcntl
+import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -25,6 +27,11 @@ import lmdb
 from fastsmtp.errors import FormatTooNew, Misused, StoreUnavailable
 from fastsmtp.store import keys
 from fastsmtp.store.options import StoreOptions
+
+# lmdb 3 imports this at its first open, when root may be another user already, who
+# cannot read where we are installed.
+with contextlib.suppress(ModuleNotFoundError):
+    importlib.import_module("lmdb._envid")
 
 FORMAT: Final = 1
 READERS: Final = 1024  # slots; a process uses one per thread that reads
