@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from fastsmtp.errors import Refused
 from fastsmtp.net.clock import Clock
-from fastsmtp.policy.networks import Networks
+from fastsmtp.net.networks import Networks
 from fastsmtp.policy.options import PolicyOptions
 from fastsmtp.policy.rates import Rate
 from fastsmtp.serve.checks import Checks

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from fastsmtp.policy.networks import Networks
+from fastsmtp.net.networks import Networks
 
 LISTED = ("192.0.2.0/24", "198.51.100.7/32", "10.0.0.0/8", "2001:db8::/32", "::1/128")
 
@@ -52,3 +52,8 @@ def test_none_and_everything() -> None:
     assert "192.0.2.1" not in Networks(())
     assert "192.0.2.1" in Networks(["0.0.0.0/0"])
     assert Networks(["::/0"])
+
+
+def test_ipv4_on_a_socket_of_ipv6_is_ipv4() -> None:
+    assert "::ffff:192.0.2.7" in Networks(["192.0.2.0/24"])
+    assert "::ffff:198.51.100.7" not in Networks(["192.0.2.0/24"])
