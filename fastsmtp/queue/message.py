@@ -54,6 +54,13 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     ret, envid    RFC 3461 4.3, 4.4; "" when it was not said
     submitter     AUTH= of a client we know (RFC 4954 5); "" is nobody
     login         the account that submitted it; "" when nobody had logged in
+    priority      RFC 6710: -9 to 9, higher goes first
+    release       RFC 4865: milliseconds, wall clock, before which nothing is tried;
+                  0: at once
+    by            RFC 2852: milliseconds, wall clock, by which it is to be delivered;
+                  0: no such wish
+    by_mode       "R" give it up then, "N" only tell; with "T" behind it each relay
+                  tells the sender
     """
 
     reverse_path: str
@@ -70,6 +77,10 @@ class Envelope(msgspec.Struct, array_like=True, frozen=True, gc=False):
     envid: str = ""
     submitter: str = ""
     login: str = ""
+    priority: int = 0
+    release: int = 0
+    by: int = 0
+    by_mode: str = ""
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
