@@ -1,4 +1,5 @@
-"""Builds every ext/<package>/<name>.pyx as fastsmtp.<package>.<name>.
+"""Builds every ext/<package>/<name>.pyx as fastsmtp.<package>.<name>, and for a wheel
+the C programs of bench/, which is installed as fastsmtp_bench.
 
 FASTSMTP_BUILD selects how:
     release   (default) -O3, no bounds checks
@@ -8,10 +9,12 @@ FASTSMTP_BUILD selects how:
 """
 
 import os
+import subprocess
 from pathlib import Path
 
 from Cython.Build import cythonize
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 MODE = os.environ.get("FASTSMTP_BUILD", "release")
 COMPILE = {
@@ -57,7 +60,25 @@ def built(source: Path, name: str) -> Extension:
     )
 
 
+class Build(build_ext):
+    """Compiles the bench's programs too, unless the modules stay in place: a checkout
+    compiles them when they are first needed."""
+
+    def run(self) -> None:
+        super().run()
+        if self.inplace or MODE == "none":
+            return
+        target = Path(self.build_lib, "fastsmtp_bench", "bin")
+        target.mkdir(parents=True, exist_ok=True)
+        for source in sorted(Path("bench").glob("*.c")):
+            words = ["cc", "-O2", "-o", str(target / source.stem), str(source)]
+            subprocess.run([*words, "-ldl", "-lm"], check=True)
+
+
 setup(
+    cmdclass={"build_ext": Build},
+    packages=[*find_packages(include=["fastsmtp", "fastsmtp.*"]), "fastsmtp_bench"],
+    package_dir={"fastsmtp_bench": "bench"},
     ext_modules=cythonize(
         [extension(p) for p in SOURCES] + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
         include_path=[".", "ext", "tests/fuzz"],
@@ -72,5 +93,5 @@ setup(
             "profile": MODE == "debug",
             "embedsignature": False,
         },
-    )
+    ),
 )

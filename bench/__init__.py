@@ -1,10 +1,10 @@
-"""Measures fastsmtp against its peers on one machine; only loopback.
+"""Measures fastsmtp, other servers and their parts on one machine: `fastsmtp-bench`.
 
-    python -m bench             everything, into the table of docs/performance.md
-    python -m bench.side_by_side W1 W3
-    python -m bench.memory
-    python -m bench.disk
+    fastsmtp-bench run            load, live progress, a verdict, a report
+    fastsmtp-bench --help         everything else
 
-`load.c` is the client and `sink.c` the least server there can be: the ceiling of what
-the client can drive. Both are compiled when they are first needed.
+In a checkout this package is the folder bench/; installed it is `fastsmtp_bench`, which
+is the name that everything imports. `load.c` is the client and `sink.c` the server on
+the other side; an installed package brings both compiled, a checkout compiles them
+when they are first needed.
 """

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from bench.served import Served
 from fastsmtp import config
 from fastsmtp.cli.access import operations
 from fastsmtp.cli.remote import ask
 from fastsmtp.serve.operations import UserAdd
+from fastsmtp_bench.served import Served
 
 DOMAIN = "example.test"
 USERS = ["user", *(f"{n}user" for n in range(2, 11))]  # as smtp-source names them

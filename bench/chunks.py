@@ -1,4 +1,4 @@
-"""python -m bench.chunks: whether a message costs more as one chunk than behind DATA.
+"""fastsmtp-bench chunks: whether a message costs more as one chunk than behind DATA.
 
 The same workload by BDAT and by DATA, in turn, on one server: W4 has messages of 1 MiB,
 W1 those of 4 KiB, where the reply that DATA waits for counts.
@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from bench import machine
-from bench.accounts import create
-from bench.client import Run, Target, run
-from bench.served import Served
-from bench.workloads import WORKLOADS
+from fastsmtp_bench import machine
+from fastsmtp_bench.accounts import create
+from fastsmtp_bench.client import Run, Target, run
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.workloads import WORKLOADS
 
 COLUMNS = [
     *("", "BDAT /s", "DATA /s", "BDAT / DATA", "CPU µs", "DATA", "BDAT − DATA, µs"),
@@ -45,30 +45,28 @@ def row(server: Served, name: str, rounds: int, scale: float) -> list[str]:
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.chunks")
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="fastsmtp-bench chunks")
     parser.add_argument("workloads", nargs="*", default=["W4", "W1"])
     parser.add_argument("--directory", type=Path, help="where the mail is kept")
     parser.add_argument("--mode", choices=["one", "split"], default="one")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="of the messages")
-    words = parser.parse_args()
-    where = words.directory or Path()
-    print(f"{machine.processor()}; {machine.file_system(where)}; mode {words.mode}.\n")
+    options = parser.parse_args(words)
+    where = options.directory or Path()
+    print(
+        f"{machine.processor()}; {machine.file_system(where)}; mode {options.mode}.\n"
+    )
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + " --- |" * len(COLUMNS))
-    with tempfile.TemporaryDirectory(dir=words.directory) as home:
-        server = Served(Path(home), mode=words.mode)
+    with tempfile.TemporaryDirectory(dir=options.directory) as home:
+        server = Served(Path(home), mode=options.mode)
         server.configure()
         create(server)
         server.start()
         try:
-            for name in words.workloads:
-                cells = row(server, name, words.rounds, words.scale)
+            for name in options.workloads:
+                cells = row(server, name, options.rounds, options.scale)
                 print("| " + " | ".join(cells) + " |", flush=True)
         finally:
             server.stop()
-
-
-if __name__ == "__main__":
-    main()

@@ -9,10 +9,10 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bench import peers
-from bench.native import program
-from bench.process import cpu_seconds
-from bench.workloads import Workload
+from fastsmtp_bench import peers
+from fastsmtp_bench.native import program
+from fastsmtp_bench.process import cpu_seconds
+from fastsmtp_bench.workloads import Workload
 
 Client = Literal["load", "smtp-source"]
 TIMEOUT = 120.0  # seconds, for a run and for the work that is left after it

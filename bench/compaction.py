@@ -1,4 +1,4 @@
-"""python -m bench.compaction: what deleting 90 % of a gibibyte gives back, under load.
+"""fastsmtp-bench compaction: what deleting 90 % of a gibibyte gives back, under load.
 
 W1 runs into one account first: that gives its rate. Then ten accounts are filled with
 64 KiB messages, and nine are removed while W1 runs on. Prints how long the disk needs
@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from bench.accounts import create
-from bench.client import Target, run
-from bench.served import Served
-from bench.workloads import KIB, WORKLOADS, Workload
+from fastsmtp_bench.accounts import create
+from fastsmtp_bench.client import Target, run
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.workloads import KIB, WORKLOADS, Workload
 
 MIB = 1024 * KIB
 GOAL = 200 * MIB  # octets of disk that the gibibyte may still take
@@ -129,15 +129,13 @@ def clean(server: Served, target: Target, filled: set[str]) -> dict[str, object]
     }
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="fastsmtp-bench compaction",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--directory", type=Path, default=Path())
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.directory) as place:
         print(json.dumps(measure(Path(place)), indent=1))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,12 @@
-"""python -m bench.disk [DIR]: what one durable 4 KiB write costs on this disk.
+"""fastsmtp-bench disk [DIR]: what one durable 4 KiB write costs on this disk.
 
 Three ways: append to a growing file; write into allocated but unwritten blocks;
 overwrite blocks that were written before. Each is followed by fdatasync.
 """
 
+import argparse
 import os
 import resource
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,5 +66,7 @@ def table(costs: list[Cost]) -> str:
     return "\n".join(rows)
 
 
-if __name__ == "__main__":
-    print(table(measure(Path(sys.argv[1] if len(sys.argv) > 1 else "."))))
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="fastsmtp-bench disk", description=__doc__)
+    parser.add_argument("directory", type=Path, nargs="?", default=Path())
+    print(table(measure(parser.parse_args(words).directory)))

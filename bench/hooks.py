@@ -1,4 +1,4 @@
-"""python -m bench.hooks: what a hook that says yes adds to each message.
+"""fastsmtp-bench hooks: what a hook that says yes adds to each message.
 
 Servers with and without hooks are driven in turn by the same client with W1 (20
 sessions, 4 KiB); CPU is all of the server's. The difference to the server without a
@@ -12,11 +12,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from bench import machine
-from bench.accounts import create
-from bench.client import Run, Target, run
-from bench.served import Served
-from bench.workloads import WORKLOADS
+from fastsmtp_bench import machine
+from fastsmtp_bench.accounts import create
+from fastsmtp_bench.client import Run, Target, run
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.workloads import WORKLOADS
 
 NONE: Final = "no hook"
 MODULES: Final = {
@@ -71,20 +71,18 @@ def table(done: dict[str, list[Run]]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
+def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="fastsmtp-bench hooks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--directory", type=Path, default=Path())
     parser.add_argument("--mode", choices=["one", "split"], default="split")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=0.3, help="times the messages")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     print(f"{machine.processor()}; {machine.versions()}; mode {options.mode}; W1")
     print()
     given = (options.directory, options.mode, options.rounds, options.scale)
     print(table(measure(*given)))
-
-
-if __name__ == "__main__":
-    main()

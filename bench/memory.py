@@ -1,4 +1,4 @@
-"""python -m bench.memory: what a connection, a large message and an idle server cost.
+"""fastsmtp-bench memory: what a connection, a large message and an idle server cost.
 
 Memory is RssAnon over all processes of the server: mapped files are not counted.
 """
@@ -15,12 +15,12 @@ from socket import create_connection, socket
 from statistics import median
 from threading import Event, Thread
 
-from bench.client import Target, run
-from bench.native import program
-from bench.process import anonymous_bytes, resident_bytes
-from bench.served import Served
-from bench.side_by_side import fastsmtp
-from bench.workloads import WORKLOADS
+from fastsmtp_bench.client import Target, run
+from fastsmtp_bench.native import program
+from fastsmtp_bench.process import anonymous_bytes, resident_bytes
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.side_by_side import fastsmtp
+from fastsmtp_bench.workloads import WORKLOADS
 
 IDLE = 10_000  # connections
 LARGE = 52_000_000  # octets; with its header section just below 50 MiB
@@ -146,7 +146,7 @@ def measure(directory: Path, mode: str, rounds: int, mailboxes: int) -> list[Fig
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="fastsmtp-bench memory", description=__doc__)
     add = parser.add_argument
     add("--mode", choices=["one", "split"], default="one", help="processes of fastsmtp")
     add("--rounds", type=int, default=3)
@@ -155,7 +155,3 @@ def main(words: list[str] | None = None) -> None:
     options = parser.parse_args(words)
     found = measure(options.directory, options.mode, options.rounds, options.mailboxes)
     print(markdown(found))
-
-
-if __name__ == "__main__":
-    main()

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from bench.micro_apply import NOW, Index, delivery
 from fastsmtp.cells import fresh
 from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
 from fastsmtp.store.base import Kind
@@ -23,6 +22,7 @@ from fastsmtp.store.lmdb.follow import Follower, Reports
 from fastsmtp.store.lmdb.series import Series
 from fastsmtp.store.msglog import LogWriter
 from fastsmtp.store.options import StoreOptions
+from fastsmtp_bench.micro_apply import NOW, Index, delivery
 
 MESSAGES = 20_000
 BODY = b"x" * 4096

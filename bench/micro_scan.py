@@ -6,8 +6,8 @@
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.micro_framing import HEADER, message
 from fastsmtp.wire.scan import BodyScanner
+from fastsmtp_bench.micro_framing import HEADER, message
 
 MIB = 1 << 20
 ODD = {

@@ -1,22 +1,49 @@
-"""Compiles the C programs of this folder, once per version of their source."""
+"""The C programs of this folder, as they were installed or compiled when needed."""
 
+import hashlib
 import os
 import subprocess
 from pathlib import Path
 
 HERE = Path(__file__).parent
-BUILT = HERE.parent / "build" / "bench"
+INSTALLED = HERE / "bin"
+CHECKOUT = HERE.parent / "build"
 
 
 def program(name: str) -> Path:
-    """The executable made from `<name>.c`; wants a C compiler named `cc`."""
-    source, target = HERE / f"{name}.c", BUILT / name
-    newest = max(path.stat().st_mtime for path in (source, *HERE.glob("*.h")))
-    if target.exists() and target.stat().st_mtime >= newest:
-        return target
-    BUILT.mkdir(parents=True, exist_ok=True)
-    fresh = BUILT / f"{name}.{os.getpid()}"
-    flags = ["-O2", "-Wall", "-Wextra", "-o", str(fresh)]
-    subprocess.run(["cc", *flags, str(source), "-ldl"], check=True)
-    fresh.rename(target)
+    """The executable made from `<name>.c`.
+
+    An installed package brings it; a checkout compiles it once per version of the
+    sources, with the C compiler named `cc`.
+    """
+    if (built := INSTALLED / name).exists():
+        return built
+    target = cache() / f"{name}-{version()}"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f"{target.name}.{os.getpid()}")
+        compile_to(HERE / f"{name}.c", fresh)
+        fresh.rename(target)
     return target
+
+
+def compile_to(source: Path, target: Path) -> None:
+    """Raises CalledProcessError, or FileNotFoundError without a compiler."""
+    flags = ["-O2", "-Wall", "-Wextra", "-o", str(target)]
+    subprocess.run(["cc", *flags, str(source), "-ldl", "-lm"], check=True)
+
+
+def cache() -> Path:
+    """build/bench of a checkout, else a folder among the user's caches."""
+    if CHECKOUT.is_dir():
+        return CHECKOUT / "bench"
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return home / "fastsmtp-bench" / "built"
+
+
+def version() -> str:
+    """Of all C sources together."""
+    digest = hashlib.sha256()
+    for path in sorted((*HERE.glob("*.c"), *HERE.glob("*.h"))):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

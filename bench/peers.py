@@ -15,7 +15,7 @@ from pathlib import Path
 from socket import create_connection, create_server
 from time import monotonic
 
-from bench.native import program
+from fastsmtp_bench.native import program
 
 POSTFIX = ["postfix", "libicu72", "libnsl2", "libdb5.3", "libtirpc3", "libsasl2-2"]
 EXIM = ["exim4-daemon-light", "libdb5.3", "libnsl2", "libtirpc3", "libidn12"]

@@ -1,4 +1,4 @@
-"""python -m bench.prober PORT SECONDS: how long a NOOP waits while others are served.
+"""python -m fastsmtp_bench.prober PORT SECONDS: how long a NOOP waits meanwhile.
 
 Prints one JSON object, times in milliseconds. `asleep` is the longest that the prober
 itself was kept from running: what the machine, and not the server, has to answer for.

@@ -1,4 +1,4 @@
-"""python -m bench.scaling: what each process form reaches, and which thread pays.
+"""fastsmtp-bench scaling: what each process form reaches, and which thread pays.
 
 One process; a receiver and a keeper; two receivers and a keeper: the same workload on
 each in turn, smtp-sink beside them. What a thread used is read from /proc: for
@@ -16,12 +16,12 @@ from pathlib import Path
 from statistics import median
 from typing import Final, Literal
 
-from bench import machine, peers
-from bench.accounts import create
-from bench.client import Client, Run, Target, run
-from bench.process import thread_seconds
-from bench.served import Served
-from bench.workloads import WORKLOADS, Workload
+from fastsmtp_bench import machine, peers
+from fastsmtp_bench.accounts import create
+from fastsmtp_bench.client import Client, Run, Target, run
+from fastsmtp_bench.process import thread_seconds
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.workloads import WORKLOADS, Workload
 
 PARTS: Final = ("loop", "flusher", "keeper", "rest")
 COLUMNS: Final = ("", "processes", "messages/s", "rate / sink", "CPU µs", *PARTS)
@@ -125,19 +125,15 @@ def rows(
         yield "| " + " | ".join(cells) + " |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.scaling")
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="fastsmtp-bench scaling")
     add = parser.add_argument
     add("workloads", nargs="*", default=["W1", "W3"])
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
     add("--rounds", type=int, default=3)
     add("--scale", type=float, default=0.5, help="times the messages of a run")
     add("--directory", type=Path, default=Path(), help="where the mail is kept")
-    options = parser.parse_args()
+    options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.directory.resolve()) as home:
         for line in table(Path(home), options):
             print(line, flush=True)
-
-
-if __name__ == "__main__":
-    main()

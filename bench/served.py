@@ -13,7 +13,7 @@ from pathlib import Path
 from socket import create_connection, create_server
 from typing import Literal
 
-from bench.process import alive, tree
+from fastsmtp_bench.process import alive, tree
 
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0

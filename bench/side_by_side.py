@@ -1,4 +1,4 @@
-"""python -m bench.side_by_side [W1 W3 …]: fastsmtp beside smtp-sink, in turn.
+"""fastsmtp-bench side-by-side [W1 W3 …]: fastsmtp beside smtp-sink, in turn.
 
 smtp-sink (C, of postfix) stores nothing: it is the floor of the protocol. fastsmtp
 stores every message durably before its 250 and delivers it: a run ends, and CPU is
@@ -18,11 +18,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import machine, peers
-from bench.accounts import create
-from bench.client import Client, Run, Target, run
-from bench.served import Served
-from bench.workloads import WORKLOADS, Workload
+from fastsmtp_bench import machine, peers
+from fastsmtp_bench.accounts import create
+from fastsmtp_bench.client import Client, Run, Target, run
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.workloads import WORKLOADS, Workload
 
 LIMITED = 0.8  # of the ceiling
 COLUMNS = [
@@ -132,7 +132,9 @@ def _milliseconds(us: float) -> str:
 
 def _options(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="fastsmtp-bench side-by-side",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("workloads", nargs="*", default=list(WORKLOADS), help="W1 … W7, default all")
@@ -168,5 +170,5 @@ def measure(words: list[str] | None = None) -> str:
         return markdown(rows, facts(Path(home), options))
 
 
-if __name__ == "__main__":
-    print(measure())
+def main(words: list[str] | None = None) -> None:
+    print(measure(words))

@@ -1,8 +1,8 @@
-"""python -m bench.tls: what TLS costs: messages, handshakes, idle connections.
+"""fastsmtp-bench tls: what TLS costs: messages, handshakes, idle connections.
 
 Messages over TLS 1.3 stand beside the same workload in clear, in turn, on one server;
 handshakes beside `openssl s_time` against `openssl s_server`, which do nothing else;
-idle connections beside uvloop's own TLS (`bench.tls_peer`). All wants STARTTLS but the
+idle connections beside uvloop's own TLS (`tls_peer.py`). All wants STARTTLS but the
 peers, which begin with it.
 """
 
@@ -24,15 +24,15 @@ from socket import create_connection, socket
 from statistics import median
 from typing import TypeVar
 
-from bench import machine
-from bench.accounts import create
-from bench.client import Run, Target, run
-from bench.memory import SPARE, Figure, markdown
-from bench.native import program
-from bench.process import anonymous_bytes, cpu_seconds
-from bench.served import Served, free_port
-from bench.workloads import WORKLOADS
 from fastsmtp.net.selfsigned import make
+from fastsmtp_bench import machine
+from fastsmtp_bench.accounts import create
+from fastsmtp_bench.client import Run, Target, run
+from fastsmtp_bench.memory import SPARE, Figure, markdown
+from fastsmtp_bench.native import program
+from fastsmtp_bench.process import anonymous_bytes, cpu_seconds
+from fastsmtp_bench.served import Served, free_port
+from fastsmtp_bench.workloads import WORKLOADS
 
 SESSIONS = 20  # that shake hands at the same time
 HANDSHAKES = 3000  # in one run
@@ -231,7 +231,12 @@ def idle(pid: int, port: int, count: int, starttls: bool, talked: int) -> str:
 @contextmanager
 def uvloop_peer(home: Path) -> Iterator[tuple[int, int]]:
     """(port, pid) of the least server over uvloop's own TLS."""
-    words = ["-m", "bench.tls_peer", str(home / "tls.crt"), str(home / "tls.key")]
+    words = [
+        "-m",
+        "fastsmtp_bench.tls_peer",
+        str(home / "tls.crt"),
+        str(home / "tls.key"),
+    ]
     peer = subprocess.Popen(
         [sys.executable, *words], stdout=subprocess.PIPE, env=dict(os.environ)
     )
@@ -284,7 +289,7 @@ def measure(directory: Path, mode: str, rounds: int, count: int) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="fastsmtp-bench tls", description=__doc__)
     add = parser.add_argument
     add("--mode", choices=["one", "split"], default="split")
     add("--rounds", type=int, default=3)
@@ -292,7 +297,3 @@ def main(words: list[str] | None = None) -> None:
     add("--directory", type=Path, default=Path(), help="where the mail is kept")
     options = parser.parse_args(words)
     print(measure(options.directory, options.mode, options.rounds, options.idle))
-
-
-if __name__ == "__main__":
-    main()

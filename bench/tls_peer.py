@@ -1,4 +1,4 @@
-"""python -m bench.tls_peer CERTIFICATE KEY: the least server over uvloop's own TLS.
+"""python -m fastsmtp_bench.tls_peer CERT KEY: the least server over uvloop's own TLS.
 
 Greets, answers every line, and prints its port first.
 """

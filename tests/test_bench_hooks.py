@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.client import Run
-from bench.hooks import MODULES, NONE, table
 from fastsmtp.hooks.modules import load
+from fastsmtp_bench.client import Run
+from fastsmtp_bench.hooks import MODULES, NONE, table
 
 
 def ran(rate: float, cpu: float) -> Run:

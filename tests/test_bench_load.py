@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers
-from bench.native import program
-from bench.workloads import WORKLOADS
+from fastsmtp_bench import peers
+from fastsmtp_bench.native import program
+from fastsmtp_bench.workloads import WORKLOADS
 
 pytestmark = [
     pytest.mark.slow,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.__main__ import BEGIN, END, PAGE, place
-from bench.client import PENDING, Run
-from bench.served import Served
-from bench.side_by_side import COLUMNS, Row, markdown, summarize
-from bench.workloads import WORKLOADS
+from fastsmtp_bench.client import PENDING, Run
+from fastsmtp_bench.page import BEGIN, END, PAGE, place
+from fastsmtp_bench.served import Served
+from fastsmtp_bench.side_by_side import COLUMNS, Row, markdown, summarize
+from fastsmtp_bench.workloads import WORKLOADS
 
 
 def test_pending_adds_what_is_unapplied_and_what_is_due() -> None:

@@ -14,8 +14,8 @@ import pytest
 import uvloop
 from test_serve_tls import Sealed, run, serving
 
-from bench.native import program
-from bench.tls import table
+from fastsmtp_bench.native import program
+from fastsmtp_bench.tls import table
 
 pytestmark = [
     pytest.mark.slow,

@@ -18,7 +18,7 @@ from crash.kill_rig import (
     workers,
 )
 
-from bench.served import Served
+from fastsmtp_bench.served import Served
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from crash.kill_rig import prepared, until, workers
 
-from bench.process import cpu_seconds
-from bench.served import Served
+from fastsmtp_bench.process import cpu_seconds
+from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
 CLIENTS = 40

@@ -13,8 +13,8 @@ from crash.kill_disk import disk, missing
 from crash.kill_rig import PASSWORD, Load, check_ledger, prepared, stored_ids, until
 from shims.faults import Faults
 
-from bench.client import pending
-from bench.served import Served
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import Served
 
 pytestmark = [
     pytest.mark.slow,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from crash.kill_rig import USER, prepared, until
 
-from bench.served import MANY, Served
+from fastsmtp_bench.served import MANY, Served
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 from crash.kill_rig import USER, Load, prepared, until
 
-from bench.native import program
-from bench.process import anonymous_bytes
-from bench.served import Served
+from fastsmtp_bench.native import program
+from fastsmtp_bench.process import anonymous_bytes
+from fastsmtp_bench.served import Served
 
 pytestmark = [
     pytest.mark.slow,
@@ -79,7 +79,13 @@ def late(server: Served) -> float:
 def stalls(server: Served, seconds: float) -> str:
     """What the prober and the server saw; "" when nobody waited too long."""
     before = late(server)
-    command = [sys.executable, "-m", "bench.prober", str(server.port), str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "fastsmtp_bench.prober",
+        str(server.port),
+        str(seconds),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     probed = json.loads(done.stdout)
     missed = late(server) - before

@@ -10,7 +10,7 @@ import pytest
 from crash.kill_rig import USER, prepared, until
 from nameserver import Zone, a, ptr, serving, txt
 
-from bench.served import Served
+from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
 FEW = "max_connections = 100\nmax_connections_per_network = 1000\n"

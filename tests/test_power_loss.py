@@ -15,8 +15,8 @@ import pytest
 from crash.kill_disk import Disk, disk, missing
 from crash.kill_rig import Load, check_ledger, prepared, shim, stored_ids, until
 
-from bench.client import pending
-from bench.served import Served
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import Served
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from crash.kill_rig import USER, prepared, until
 
-from bench.process import tree
-from bench.served import Served
+from fastsmtp_bench.process import tree
+from fastsmtp_bench.served import Served
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 NOBODY = pwd.getpwnam("nobody")

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import pytest
 from crash.kill_rig import USER, prepared, until
 
-from bench.process import alive, tree
-from bench.served import Served, free_port
+from fastsmtp_bench.process import alive, tree
+from fastsmtp_bench.served import Served, free_port
 
 pytestmark = pytest.mark.slow
 MORE = '[domains."other.test"]\naliases = { postmaster = ["user@example.test"] }\n'

@@ -17,8 +17,8 @@ import pytest
 from crash.kill_rig import USER, check_ledger, prepared, stored_ids, until
 from fakes import turns_until
 
-from bench.native import program
-from bench.served import Served
+from fastsmtp_bench.native import program
+from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
 TURNS = 4

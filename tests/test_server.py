@@ -17,14 +17,14 @@ from typing import Any, Literal, cast
 import pytest
 from crash.kill_rig import USER, prepared, until, workers
 
-from bench.process import alive, tree
-from bench.served import Served
 from fastsmtp import outset, server
 from fastsmtp.config import Config, load
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.metrics import CELLS
 from fastsmtp.pages import Pages
 from fastsmtp.store.lmdb import lock
+from fastsmtp_bench.process import alive, tree
+from fastsmtp_bench.served import Served
 
 BODY = "Subject: hello\r\n\r\nhi\r\n"
 ENDS = 10.0  # seconds in which a server must be gone

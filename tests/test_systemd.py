@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from crash.kill_rig import USER, prepared, workers
 
-from bench.served import Served
+from fastsmtp_bench.served import Served
 
 UNITS = Path(__file__).parent.parent / "deploy" / "systemd"
 BASH = 'exec 3<&"$1"; shift; export LISTEN_PID=$$; exec "$@"'

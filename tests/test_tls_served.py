@@ -12,7 +12,7 @@ import pytest
 from certificate import client_context, pair
 from crash.kill_rig import until
 
-from bench.served import Served
+from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
 MORE = """

@@ -8,8 +8,8 @@ from pathlib import Path
 from certificate import pair
 from crash.kill_rig import until
 
-from bench.client import pending
-from bench.served import Served, free_port
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import Served, free_port
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 PASSWORD = "only for tests"

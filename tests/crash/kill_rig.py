@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.native import program
-from bench.process import PROC, tree
-from bench.served import Served
+from fastsmtp_bench.native import program
+from fastsmtp_bench.process import PROC, tree
+from fastsmtp_bench.served import Served
 
 USER = "user@example.test"
 PASSWORD = "only for tests\n"

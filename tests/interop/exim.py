@@ -9,7 +9,7 @@ from pathlib import Path
 import shims
 from crash.kill_rig import shim
 
-from bench import peers
+from fastsmtp_bench import peers
 
 CONFIGURATION = """\
 exim_path = {binary}

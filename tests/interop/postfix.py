@@ -10,7 +10,7 @@ from pwd import getpwnam
 
 from crash.kill_rig import until
 
-from bench import peers
+from fastsmtp_bench import peers
 
 # Users of every Debian: the owner of the queue must be nobody else's (postconf(5)).
 OWNER, GROUP, NOBODY = "list", "uucp", "nobody"

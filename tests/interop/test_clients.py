@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from crash.kill_rig import USER, prepared, until
 
-from bench import peers
-from bench.client import pending
-from bench.served import MANY, Served
+from fastsmtp_bench import peers
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import MANY, Served
 
 pytestmark = pytest.mark.slow
 MAILDIR = ("new", "cur")

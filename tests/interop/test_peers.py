@@ -15,9 +15,9 @@ from crash.kill_rig import USER, prepared, until
 from interop.exim import Exim
 from interop.postfix import Postfix, usable
 
-from bench import peers
-from bench.client import pending
-from bench.served import Served
+from fastsmtp_bench import peers
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
 COUNT = 30

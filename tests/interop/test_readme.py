@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from crash.kill_rig import until
 
-from bench.client import pending
-from bench.served import free_port
 from fastsmtp.cli import main
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent

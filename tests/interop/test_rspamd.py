@@ -14,8 +14,8 @@ from socket import create_connection
 import pytest
 from crash.kill_rig import USER, prepared, until
 
-from bench.client import pending
-from bench.served import Served, free_port
+from fastsmtp_bench.client import pending
+from fastsmtp_bench.served import Served, free_port
 
 pytestmark = pytest.mark.slow
 SHARE = Path("/usr/share/rspamd")

@@ -1,0 +1,37 @@
+"""`fastsmtp-bench VERB`: each verb is the `main` of a module of its own."""
+
+import sys
+from importlib import import_module
+from typing import Final
+
+VERBS: Final = {
+    "disk": ("disk", "what a durable write costs on a disk"),
+    "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),
+    "memory": ("memory", "connections, large mail, an idle server"),
+    "tls": ("tls", "messages, handshakes and idle connections over TLS"),
+    "scaling": ("scaling", "process forms, and which thread pays"),
+    "hooks": ("hooks", "what a hook adds to each message"),
+    "chunks": ("chunks", "BDAT beside DATA"),
+    "compaction": ("compaction", "what deleting gives back, under load"),
+    "page": ("page", "all figures of docs/performance.md, into it"),
+}
+"""Verb -> (module, what it does). Modules are imported when their verb is typed."""
+
+
+def usage() -> str:
+    lines = ["usage: fastsmtp-bench VERB [--help | options of the verb]", ""]
+    lines += [f"  {verb:14} {what}" for verb, (_, what) in VERBS.items()]
+    return "\n".join(lines) + "\n"
+
+
+def main(words: list[str] | None = None) -> int:
+    """Runs a verb; its exit status: 0 done, 1 it measured trouble, 2 bad usage."""
+    verb, *rest = (sys.argv[1:] if words is None else words) or ["--help"]
+    if verb in ("--help", "-h"):
+        sys.stdout.write(usage())
+        return 0
+    if verb not in VERBS:
+        sys.stderr.write(f"fastsmtp-bench: no verb {verb}\n{usage()}")
+        return 2
+    module, _ = VERBS[verb]
+    return int(import_module(f"fastsmtp_bench.{module}").main(rest) or 0)
