@@ -170,6 +170,7 @@ cdef struct Log:
     int spools_open  # bodies that are not told yet
     int finishing  # bodies that are complete and have no ticket yet
     # what is open
+    uint32_t first  # number of the first segment of this life
     uint32_t next_number
     uint32_t number  # published position
     uint64_t durable
@@ -246,6 +247,17 @@ cdef inline void segment_file(
     snprintf(name, NAME, "%u-%08u.log", <unsigned int>series, <unsigned int>number)
 
 
+cdef inline void temporary_file(
+    Log* log, char* name, const char* suffix
+) noexcept nogil:
+    """A name that no reader looks for. It tells which life it belongs to, so that the
+    keeper, which removes what dead lives left, never takes it from a living one."""
+    snprintf(
+        name, NAME, "%u-%08u.%s",
+        <unsigned int>log.series, <unsigned int>log.first, suffix,
+    )
+
+
 cdef inline uint64_t fresh_salt(Log* log) noexcept nogil:
     """splitmix64 over a random seed: no two segments share a salt."""
     cdef uint64_t x
@@ -257,9 +269,9 @@ cdef inline uint64_t fresh_salt(Log* log) noexcept nogil:
 
 
 cdef inline int temporary(Log* log, const char* suffix, int* fd) noexcept nogil:
-    """A new file under a name that no reader looks for; an old one is a dead life's."""
+    """A new file under that name; an old one is what is left of a failure."""
     cdef char name[NAME]
-    snprintf(name, NAME, "%u.%s", <unsigned int>log.series, suffix)
+    temporary_file(log, name, suffix)
     unlinkat(log.directory, name, 0)
     return create_locked(log.directory, name, fd)
 
@@ -306,7 +318,7 @@ cdef inline int segment_name(
     error = write_all(made.fd, <char*>&head, SEGMENT_HEADER, 0) or sync_all(made.fd)
     if error:
         return error
-    snprintf(old, NAME, "%u.%s", <unsigned int>log.series, suffix)
+    temporary_file(log, old, suffix)
     segment_file(name, log.series, made.number)
     if renameat(log.directory, old, log.directory, name) < 0:
         return errno
@@ -328,7 +340,7 @@ cdef inline int segment_open(Log* log, uint64_t filled) noexcept nogil:
     if error == 0:
         error = segment_name(log, &made, suffix)
     if error:
-        snprintf(old, NAME, "%u.%s", <unsigned int>log.series, suffix)
+        temporary_file(log, old, suffix)
         unlinkat(log.directory, old, 0)
         if made.fd >= 0:
             close(made.fd)
@@ -622,7 +634,7 @@ cdef inline void prepare_segment(Log* log, uint64_t size) noexcept nogil:
     if error == 0:
         error = fill(fd, size, &log.stopping)
     if error and fd >= 0:
-        snprintf(name, NAME, "%u.ready", <unsigned int>log.series)
+        temporary_file(log, name, b"ready")
         unlinkat(log.directory, name, 0)
         close(fd)
     pthread_mutex_lock(&log.mutex)
@@ -686,7 +698,7 @@ cdef inline void log_end(Log* log) noexcept nogil:
     """No thread runs any more: give back what was prepared and what was not used."""
     cdef char name[NAME]
     if log.ready_fd >= 0:
-        snprintf(name, NAME, "%u.ready", <unsigned int>log.series)
+        temporary_file(log, name, b"ready")
         unlinkat(log.directory, name, 0)
         close(log.ready_fd)
         log.ready_fd = -1

@@ -201,16 +201,16 @@ class TestSegments:
     ) -> None:
         log.append(1, 1, b"", b"", bytes(600_000))
         log.sync()
-        ready = tmp_path / "1.ready"
+        ready = tmp_path / "1-00000001.ready"
         while not (ready.exists() and ready.stat().st_size == 4 * MIB):
             os.sched_yield()
         log.close()
         assert [path.name for path in tmp_path.iterdir()] == ["1-00000001.log"]
         assert segments(tmp_path)[0].size == log.position()[1], "cut to what is used"
 
-    def test_leftovers_of_a_dead_life_are_replaced(self, tmp_path: Path) -> None:
-        (tmp_path / "1.new").write_bytes(b"old" * 1000)
-        (tmp_path / "1.ready").write_bytes(b"old" * 1000)
+    def test_leftovers_of_a_failure_are_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "1-00000001.new").write_bytes(b"old" * 1000)
+        (tmp_path / "1-00000001.ready").write_bytes(b"old" * 1000)
         with LogWriter(str(tmp_path), 1, 7, MIB) as log:
             log.append(1, 1, b"", b"", b"x")
             log.sync()
@@ -299,7 +299,7 @@ class TestSpool:
         for n in (3, 4, 5, 9):
             (tmp_path / record.segment_name(1, n, big=True)).touch()
         (tmp_path / record.segment_name(2, 3, big=True)).touch()
-        (tmp_path / "1.ready").touch()
+        (tmp_path / "1-00000002.ready").touch()
         with LogWriter(str(tmp_path), 1, 7, MIB) as log:
             assert log.first == 10
             spool = log.spool(1, b"")
@@ -307,11 +307,19 @@ class TestSpool:
             while spool.backlog():
                 os.sched_yield()
             removed = record.remove_orphans(str(tmp_path), 1, 9, {4}.__contains__)
-            assert removed == ["1-00000003.big", "1-00000005.big", "1.ready"]
+            assert removed == ["1-00000002.ready", "1-00000003.big", "1-00000005.big"]
             removed = record.remove_orphans(str(tmp_path), 1, 99, {4}.__contains__)
             assert removed == ["1-00000009.big"], "what is being written is locked"
             spool.finish(1, b"")
         assert (tmp_path / record.segment_name(1, spool.number, big=True)).exists()
+
+    def test_what_the_living_makes_is_none_before_it_is_locked(
+        self, tmp_path: Path
+    ) -> None:
+        for name in ("1-00000009.new", "1-00000010.new", "1-00000010.ready"):
+            (tmp_path / name).touch()
+        removed = record.remove_orphans(str(tmp_path), 1, 10, {4}.__contains__)
+        assert removed == ["1-00000009.new"]
 
 
 class TestBatch:

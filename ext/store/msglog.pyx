@@ -14,7 +14,7 @@ Laws:
 - The newest segment is locked (flock) as long as the process lives. The old one's lock
   is given up only when the next is held.
 - Names tell the truth: a file is called .log when its header is durable. Segments are
-  made under <series>.new and <series>.ready.
+  made under <series>-<first segment of this life>.new and .ready.
 
 Segments are filled with zeros ahead of need, because a flush that overwrites written
 blocks takes two thirds of the time and CPU (docs/decisions/002). The first one of a
@@ -104,7 +104,7 @@ cdef class LogWriter:
             if place is not None and place[0] == series:
                 least = max(least, <uint32_t>place[1] + 1)
         self.series = log.series = series
-        self.first = log.next_number = least
+        self.first = log.first = log.next_number = least
         self.spools.log = log
         self.unfinished = weakref.WeakSet()
         log.epoch = epoch

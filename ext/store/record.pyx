@@ -64,6 +64,7 @@ cdef enum:
     PAGE = 4096  # octets given up at once when the medium cannot read them
 
 _NAME = re.compile(r"([0-9]{1,5})-([0-9]{8,10})\.(log|big)")
+_UNNAMED = re.compile(r"([0-9]{1,5})-([0-9]{8,10})\.(?:new|ready)")
 
 checksum.crc32c_begin()
 
@@ -487,15 +488,20 @@ def remove_orphans(str directory, int series, uint32_t below, wanted):
         if not _is_orphan(name, series, below, wanted):
             continue
         path = os.path.join(directory, name)
-        if not is_locked(path):
+        try:
+            if is_locked(path):
+                continue
             os.unlink(path)
-            removed.append(name)
+        except FileNotFoundError:  # its writer gave it up meanwhile
+            continue
+        removed.append(name)
     return removed
 
 
 def _is_orphan(name, series, below, wanted):
-    if name in (f"{series}.new", f"{series}.ready"):
-        return True
+    made = _UNNAMED.fullmatch(name)
+    if made is not None:
+        return int(made[1]) == series and int(made[2]) < below
     place = parse_name(name)
     if place is None or place[0] != series or not place[2]:
         return False

@@ -129,8 +129,9 @@ def remove_orphans(
     """Remove what a dead writer of this series left behind: prepared segments, and
     bodies that no record refers to. Returns the names.
 
-    below    only bodies with smaller numbers are looked at: the first number of the
-             living writer of this series, or the highest number + 1
+    below    only files with smaller numbers are looked at: the first number of the
+             living writer of this series, or the highest number + 1. The lock alone
+             does not tell: a writer makes a file first and locks it then
     wanted   does a record or the index refer to the body with this number? Ask only
              after all records of the dead writer have been read.
 
