@@ -29,6 +29,8 @@ _MARK_EVERY: Final = 0.02  # seconds between two marks of progress
 _WARY: Final = 2.0  # seconds after a failure in which no mail is taken
 _WRITING: Final = 0.002  # seconds between looks whether a large body is in its file
 _BATCH: Final = 16  # records that are flushed before a turn of the loop has ended
+_NO_SEGMENT: Final = "no segment can be opened"
+_NOT_WRITTEN: Final = "a record was not written"
 
 Place = tuple[int, int]
 """(segment, offset) in this process's series."""
@@ -126,7 +128,7 @@ class Intake:
         self._octets_applied = 0
         self._messages_applied = 0
         self._visible: list[tuple[Place, asyncio.Future[None]]] = []
-        self._failure = 0  # errno of the last one, and when it was met
+        self._failure = ""  # the last one, and when it was met
         self._failed_at = -_WARY
         self._loop.add_reader(self.writer.fileno(), self._collect)
 
@@ -145,7 +147,7 @@ class Intake:
         try:
             ticket = self.writer.append(id, kind, envelope, head, body)
         except OSError as error:
-            raise self._refusal(error.errno or errno.EIO) from error
+            raise self._refusal(_NO_SEGMENT, error.errno or errno.EIO) from error
         octets = len(envelope) + len(head) + len(body)
         self._waiting.append((ticket, octets, done))
         if not self._asked:
@@ -160,7 +162,7 @@ class Intake:
         try:
             return LargeBody(self, id, self.writer.spool(id, head), len(head))
         except OSError as error:
-            raise self._refusal(error.errno or errno.EIO) from error
+            raise self._refusal(_NO_SEGMENT, error.errno or errno.EIO) from error
 
     def path_of(self, spool: LogSpool) -> Path:
         return self._log / segment_name(self.writer.series, spool.number, big=True)
@@ -169,13 +171,13 @@ class Intake:
         """A spool is finished: its outcome will come by its id."""
         self._spools[id] = (octets, done)
 
-    def _refusal(self, number: int) -> StoreUnavailable:
-        self._failure, self._failed_at = number, self._loop.time()
+    def _refusal(self, what: str, number: int) -> StoreUnavailable:
+        self._failure, self._failed_at = _reason(what, number), self._loop.time()
         if number in (errno.ENOSPC, errno.EDQUOT):
             self._cells[Count.LOG_ERRORS_DISK_FULL] += 1
         else:
             self._cells[Count.LOG_ERRORS_IO] += 1
-        return StoreUnavailable(f"the message log failed: {os.strerror(number)}")
+        return StoreUnavailable(self._failure)
 
     # what was flushed
 
@@ -204,7 +206,7 @@ class Intake:
         """Tell those whose record never will be durable; the others stay waiting."""
         kept: deque[tuple[int, int, Done]] = deque()
         lost: list[tuple[Done, StoreUnavailable]] = []
-        errors = [(first, last, self._refusal(n)) for first, last, n in failed]
+        errors = [(a, b, self._refusal(_NOT_WRITTEN, n)) for a, b, n in failed]
         while self._waiting and self._waiting[0][0] <= ticket:
             item = self._waiting.popleft()
             error = next((e for a, b, e in errors if a <= item[0] <= b), None)
@@ -220,7 +222,7 @@ class Intake:
         for id, number in spooled:
             octets, done = self._spools.pop(id)
             if number:
-                done(self._refusal(number))
+                done(self._refusal(_NOT_WRITTEN, number))
                 continue
             self._octets += octets
             self._messages += 1
@@ -325,10 +327,10 @@ class Intake:
         A log that failed stays in trouble for a little: on a full disk a new segment
         can often be opened but not filled, and a client is better told at MAIL."""
         number = self.writer.error()
-        if self._loop.time() - self._failed_at < _WARY:
-            number = number or self._failure
         if number:
-            return f"the message log failed: {os.strerror(number)}"
+            return _reason(_NO_SEGMENT, number)
+        if self._loop.time() - self._failed_at < _WARY:
+            return self._failure
         if self.unapplied > self._options.unapplied_bytes:
             return "the keeper is too far behind: unapplied octets"
         if self._marks and self.oldest() > self._options.unapplied_age:
@@ -350,6 +352,10 @@ class Intake:
             done(stopped)
         for _, future in self._visible:
             future.cancel()
+
+
+def _reason(what: str, number: int) -> str:
+    return f"the message log failed: {what}: {os.strerror(number)}"
 
 
 def _nobody(error: Exception | None) -> None:
