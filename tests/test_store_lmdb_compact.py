@@ -1,9 +1,12 @@
 import asyncio
+import os
 import random
 from pathlib import Path
 
+import pytest
 from contract.bench import PART
 from storebench import (
+    MIB,
     body,
     faults,
     keeper,
@@ -15,7 +18,7 @@ from storebench import (
     until,
 )
 
-from fastsmtp.store.lmdb import LmdbStore
+from fastsmtp.store.lmdb import LmdbStore, backup
 from fastsmtp.store.lmdb.compact import Compactor
 from fastsmtp.store.lmdb.keeper import Keeper
 
@@ -181,6 +184,37 @@ def test_nothing_is_unlinked_while_a_backup_runs(tmp_path: Path) -> None:
             await until(lambda: names[0] not in logs(tmp_path / "a"))
 
     run(case())
+
+
+def test_a_backup_goes_on_when_a_large_body_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def case() -> None:
+        async with keeper(tmp_path / "a", SETTINGS) as store:
+            spool = store.spool(store.next_id(), b"head\r\n")
+            spool.write(b"x" * MIB)
+            [name] = await until_big(tmp_path / "a")
+            copy = backup.copy
+
+            def abort(source: Path, target: Path) -> None:
+                if source.name == name:
+                    spool.abort()
+                    while source.exists():
+                        os.sched_yield()
+                copy(source, target)
+
+            monkeypatch.setattr(backup, "copy", abort)
+            await store.backup(tmp_path / "b")
+            assert not (tmp_path / "b" / "log" / name).exists()
+        assert faults(tmp_path / "b") == []
+
+    run(case())
+
+
+async def until_big(place: Path) -> list[str]:
+    """Names of large bodies, as soon as there is one."""
+    await until(lambda: any(n.endswith(".big") for n in logs(place)))
+    return [n for n in logs(place) if n.endswith(".big")]
 
 
 def test_a_backup_holds_all_that_was_acknowledged(tmp_path: Path) -> None:

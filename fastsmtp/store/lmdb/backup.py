@@ -3,13 +3,15 @@
 The index is copied first, in one snapshot, then the segments in the order of their
 numbers, then the large bodies. Nothing is unlinked meanwhile, so every place in the
 copied index is in the copied files: what the index knows was durable before, and a
-record's large body is there before the record. What was acknowledged and is not in the
-snapshot lies in the log and is applied when the copy is opened; a record that was being
-written ends the log there like any torn one.
+record's large body is there before the record. What goes all the same is a file that
+neither refers to: the body of a client that left, or one that was dead before. What was
+acknowledged and is not in the snapshot lies in the log and is applied when the copy is
+opened; a record that was being written ends the log there like any torn one.
 """
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import lmdb
@@ -40,8 +42,13 @@ def copy_segments(log: Path, target: Path, *, big: bool) -> None:
     for name in sorted(os.listdir(log)):
         parsed = parse_name(name)
         if parsed is not None and parsed[2] == big:
-            shutil.copyfile(log / name, target / name)
-            sync(target / name)
+            with suppress(FileNotFoundError):
+                copy(log / name, target / name)
+
+
+def copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    sync(target)
 
 
 def sync(path: Path) -> None:
