@@ -24,6 +24,7 @@ PARTS = {name: keys.FIRST_ACCOUNT + n for n, name in enumerate("abcd")}
 GONE = 99  # an address leads there, and nobody is there
 ALIASES = {"all": "abc", "two": "bd", "a": "a", "b": "b", "c": "c", "d": "d", "é": "a"}
 CLOCK = 1_700_000_005.0
+PLAIN = ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True, "", "", "", ""]
 
 
 class TownRoute(Route):
@@ -184,7 +185,7 @@ def test_plain_mail_is_taken() -> None:
         ["s@x", [["a"]], 5, 0, "7BIT", "", ""],
         ["s@x", [["a", "", "", 0]], 5, 0, "7BIT", "", "", None, False, False],
         [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "HDRS", "Q1", "b"],
-        [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", "", []],
+        [*PLAIN, 0, 0, 0, "", []],
         [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", "a@b"],
     ],
 )
