@@ -226,6 +226,10 @@ class Store(Protocol):
 
     async def get(self, part: int, key: bytes) -> bytes | None: ...
 
+    async def get_each(self, part: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        """`get` of each of these, as of one moment."""
+        ...
+
     def peek(self, part: int, key: bytes) -> bytes | None:
         """`get` for hot paths that cannot suspend; local backends only."""
         ...
@@ -248,6 +252,11 @@ class Store(Protocol):
 
     async def blob_open(self, id: int) -> Blob:
         """Raises `KeyError` when no blob has this id."""
+        ...
+
+    def open_now(self, ids: Sequence[int]) -> list[Blob | None]:
+        """`blob_open` of each for hot paths that cannot suspend; local backends only.
+        None: no blob has this id, or it is lost."""
         ...
 
     def watch(self, part: int, changed: Callable[[], None]) -> Callable[[], None]:

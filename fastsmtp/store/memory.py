@@ -19,6 +19,7 @@ from fastsmtp.store import keys
 from fastsmtp.store.base import (
     NOTHING,
     Apply,
+    Blob,
     Check,
     Done,
     Due,
@@ -297,6 +298,9 @@ class MemoryStore:
         held = self.disk.parts.get(part)
         return None if held is None else held.values.get(key)
 
+    async def get_each(self, part: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.peek(part, key) for key in keys]
+
     async def scan(
         self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
@@ -339,6 +343,10 @@ class MemoryStore:
 
     async def blob_open(self, id: int) -> MemoryBlob:
         return MemoryBlob(self.disk.blobs[id].data)
+
+    def open_now(self, ids: Sequence[int]) -> list[Blob | None]:
+        bodies = [self.disk.blobs.get(id) for id in ids]
+        return [None if body is None else MemoryBlob(body.data) for body in bodies]
 
     def sweep(self) -> int:
         """Forget bodies without references past the pin time; returns how many."""

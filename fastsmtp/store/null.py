@@ -90,6 +90,9 @@ class NullStore:
     def peek(self, part: int, key: bytes) -> bytes | None:
         return None
 
+    async def get_each(self, part: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [None] * len(keys)
+
     async def scan(
         self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
@@ -103,6 +106,9 @@ class NullStore:
 
     async def blob_open(self, id: int) -> Blob:
         raise KeyError(id)
+
+    def open_now(self, ids: Sequence[int]) -> list[Blob | None]:
+        return [None] * len(ids)
 
     def watch(self, part: int, changed: Callable[[], None]) -> Callable[[], None]:
         return lambda: None

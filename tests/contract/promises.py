@@ -312,6 +312,14 @@ class Index(OnStore):
         assert await store.scan(PART, b"c", b"b", 10) == []
 
     @followed
+    async def test_several_values_are_read_at_once(self, store: Store) -> None:
+        await store.commit(PART, puts=[(b"a", b"1"), (b"b", b""), (b"c", b"3")])
+        await store.commit(OTHER, puts=[(b"d", b"4")])
+        wanted = [b"c", b"d", b"b", b"a", b"a"]
+        assert await store.get_each(PART, wanted) == [b"3", None, b"", b"1", b"1"]
+        assert await store.get_each(PART, []) == []
+
+    @followed
     async def test_a_scan_goes_backwards_too(self, store: Store) -> None:
         await store.commit(PART, puts=[(b"%02d" % n, b"") for n in range(20)])
         back = [k for k, _ in await store.scan(PART, b"05", b"15", 3, reverse=True)]
@@ -417,6 +425,16 @@ class Blobs(OnStore):
             await store.commit(PART, puts=[(b"a", b"1")], refs={id: -2})
         assert await store.get(PART, b"a") is None
         await store.commit(PART, refs={id: -1})
+
+    @followed
+    async def test_several_bodies_are_opened_at_once(self, store: Store) -> None:
+        ids = [await deliver(store, b"%d" % n, refs=1) for n in range(3)]
+        found = store.open_now([ids[2], 1, ids[0]])
+        assert found[1] is None
+        assert [b.read(0, 9) for b in found if b is not None] == [b"2", b"0"]
+        for blob in found:
+            if blob is not None:
+                blob.close()
 
     @followed
     async def test_reads_stay_inside_the_body(self, store: Store) -> None:

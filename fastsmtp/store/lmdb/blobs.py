@@ -6,12 +6,13 @@ the place is looked up again; a descriptor that is open stays good.
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from fastsmtp.errors import Damaged
-from fastsmtp.store.lmdb.index import Place
+from fastsmtp.store.base import Blob
+from fastsmtp.store.lmdb.index import Index, Place
 from fastsmtp.store.record import file_crc, segment_name
 
 OPEN_FILES: Final = 64
@@ -134,3 +135,23 @@ def open_blob(id: int, find: Callable[[int], Place | None], files: Files) -> Log
                     f"blob {id:x}: segment {place.series}-{place.segment} is gone"
                 ) from None
             last = place
+
+
+def open_blobs(ids: Sequence[int], index: Index, files: Files) -> list[Blob | None]:
+    """Many at once; None for one that is not there or whose file is gone."""
+    places = index.places_of(ids)
+    found: list[Blob | None] = []
+    for id in ids:
+        place = places.get(id)
+        try:
+            found.append(place and LogBlob(id, place, files.take(place)))
+        except FileNotFoundError:  # it was moved since, or is lost
+            found.append(_opened(id, index, files))
+    return found
+
+
+def _opened(id: int, index: Index, files: Files) -> Blob | None:
+    try:
+        return open_blob(id, index.place, files)
+    except (KeyError, Damaged):
+        return None

@@ -17,7 +17,7 @@ import fcntl
 import importlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple, Self
@@ -268,6 +268,19 @@ class Index:
     ) -> list[tuple[bytes, bytes]]:
         with self.env.begin(db=self.main) as txn:
             return scan_in(txn, part, lo, hi, limit, reverse=reverse)
+
+    def get_each(self, part: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        prefix = u64(part)
+        full = [prefix + key for key in keys]
+        with self.env.begin(db=self.main) as txn, txn.cursor() as cursor:
+            found: dict[bytes, bytes] = dict(cursor.getmulti(full))
+        return [found.get(key) for key in full]
+
+    def places_of(self, ids: Sequence[int]) -> dict[int, Place]:
+        """Where these blobs are; those that are not are left out."""
+        with self.env.begin(db=self.blob) as txn, txn.cursor() as cursor:
+            found = cursor.getmulti([u64(id) for id in ids])
+        return {int.from_bytes(key, "big"): place_of(value) for key, value in found}
 
     def place(self, id: int) -> Place | None:
         with self.env.begin(db=self.blob) as txn:

@@ -12,7 +12,7 @@ from typing import Final
 from fastsmtp.errors import Misused
 from fastsmtp.store.base import Apply, Record
 from fastsmtp.store.counts import Count
-from fastsmtp.store.lmdb import aside
+from fastsmtp.store.lmdb import aside, request
 from fastsmtp.store.lmdb.compact import Compactor
 from fastsmtp.store.lmdb.follow import Follower, Progress, Reports
 from fastsmtp.store.lmdb.index import Index
@@ -97,6 +97,16 @@ class Keeper:
     def gone(self, series: int) -> None:
         self._series(series).gone()
         self.writer.poke()
+
+    def commit(self, asked: bytes) -> asyncio.Future[int]:
+        try:
+            change = request.decode(asked)
+        except Misused as error:
+            refused: asyncio.Future[int] = self._loop.create_future()
+            refused.set_exception(error)
+            return refused
+        work = partial(change.write, index=self.index)
+        return self.writer.call(work, part=change.part, frees=change.frees)
 
     # following
 

@@ -1,63 +1,105 @@
 """The Unix socket between the keeper and the processes that write logs.
 
-Frames of 24 octets: type, a number, two more.
+Frames of 24 octets: type, a number, two more; behind COMMIT and ANSWER so many octets
+as the number says.
 
     writer -> keeper   HELLO    series, first segment of this life
                        DURABLE  segment, offset: durable up to there
                        WATCH    partition: tell when it changes
+                       COMMIT   octets, ticket: see `request`
     keeper -> writer   APPLIED  segment, offset: applied up to there
                        CHANGED  partition
+                       ANSWER   octets, ticket, version: the octets are a status and a
+                                text
 
 A writer connects again by itself and begins with HELLO and DURABLE. The end of a
 connection may be the end of its process: the keeper looks at the lock of the segment.
+What was asked for and not answered when a connection ends may have been done or not.
 """
 
 import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import Final, Protocol, cast
 
 from fastsmtp.errors import StoreUnavailable
+from fastsmtp.store.lmdb import request
+from fastsmtp.store.lmdb.work import Change
 
 HELLO: Final = 1
 DURABLE: Final = 2
 WATCH: Final = 3
 APPLIED: Final = 4
 CHANGED: Final = 5
+COMMIT: Final = 6
+ANSWER: Final = 7
+_LOADED: Final = (COMMIT, ANSWER)
 
 _FRAME: Final = Struct("<BxxxIQQ")
 _PAUSE: Final = 0.005  # seconds between two DURABLE frames under load
 _RETRY: Final = 0.05  # seconds between attempts to connect, doubled up to a second
+_OPEN: Final = 64  # commits of one peer that are under way; then it is not read
+_PATIENCE: Final = 5.0  # seconds to wait for a keeper that is being replaced
 
 Place = tuple[int, int]
 
 
 class Frames(asyncio.Protocol):
-    """Cuts the stream into frames; `on_frame` gets (type, number, first, second)."""
+    """Cuts the stream into frames; `on_frame` gets (type, number, first, second), and
+    `on_load` gets the octets behind one that has some."""
 
     def __init__(self) -> None:
-        self.transport: asyncio.WriteTransport | None = None
-        self._rest = b""
+        self.transport: asyncio.Transport | None = None
+        self._rest = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.WriteTransport, transport)
+        self.transport = cast(asyncio.Transport, transport)
+        self._rest.clear()
 
     def data_received(self, data: bytes) -> None:
-        data = self._rest + data
-        whole = len(data) - len(data) % _FRAME.size
-        self._rest = data[whole:]
-        for frame in _FRAME.iter_unpack(data[:whole]):
-            self.on_frame(*frame)
+        held, at = self._rest, 0
+        held += data
+        while len(held) - at >= _FRAME.size:
+            kind, number, first, second = _FRAME.unpack_from(held, at)
+            if kind not in _LOADED:
+                at += _FRAME.size
+                self.on_frame(kind, number, first, second)
+                continue
+            end = at + _FRAME.size + number
+            if number > request.LARGEST:
+                self.abort()
+                return
+            if len(held) < end:
+                break
+            load = bytes(memoryview(held)[at + _FRAME.size : end])
+            at = end
+            self.on_load(kind, first, second, load)
+        del held[:at]
 
     def on_frame(self, kind: int, number: int, first: int, second: int) -> None:
+        raise NotImplementedError
+
+    def on_load(self, kind: int, first: int, second: int, load: bytes) -> None:
         raise NotImplementedError
 
     def send(self, kind: int, number: int, first: int = 0, second: int = 0) -> None:
         if self.transport is not None:
             self.transport.write(_FRAME.pack(kind, number, first, second))
+
+    def send_load(self, kind: int, first: int, second: int, load: bytes) -> None:
+        if self.transport is not None:
+            head = _FRAME.pack(kind, len(load), first, second)
+            self.transport.writelines((head, load))
+
+    def abort(self) -> None:
+        """The peer does not speak as agreed."""
+        self._rest.clear()
+        if self.transport is not None:
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
@@ -70,6 +112,10 @@ class Hub(Protocol):
 
     def gone(self, series: int) -> None: ...
 
+    def commit(self, asked: bytes) -> asyncio.Future[int]:
+        """What a reader asks for; the version, or why not."""
+        ...
+
 
 class Peer(Frames):
     """The keeper's end of one connection."""
@@ -80,6 +126,7 @@ class Peer(Frames):
         self._first = 0
         self._server = server
         self.watched: set[int] = set()
+        self._open = 0  # commits under way
 
     def on_frame(self, kind: int, number: int, first: int, second: int) -> None:
         if kind == HELLO:
@@ -89,6 +136,28 @@ class Peer(Frames):
             self._server.hub.tell(self.series, (number, first), self._first)
         elif kind == WATCH:
             self.watched.add(first)
+
+    def on_load(self, kind: int, first: int, second: int, load: bytes) -> None:
+        if kind != COMMIT:
+            self.abort()
+            return
+        self._open += 1
+        if self._open == _OPEN and self.transport is not None:
+            self.transport.pause_reading()
+        asked = self._server.hub.commit(load)
+        asked.add_done_callback(partial(self._answer, first))
+
+    def _answer(self, ticket: int, asked: asyncio.Future[int]) -> None:
+        error = None if asked.cancelled() else asked.exception()
+        version, status, text = 0, request.Status.UNAVAILABLE, b"the keeper ends"
+        if error is not None:
+            status, text = request.status_of(error)
+        elif not asked.cancelled():
+            version, status, text = asked.result(), request.Status.DONE, b""
+        self.send_load(ANSWER, ticket, version, bytes((status,)) + text)
+        self._open -= 1
+        if self._open == _OPEN - 1 and self.transport is not None:
+            self.transport.resume_reading()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -174,6 +243,9 @@ class LinkClient(Frames):
         self._next = 0.0
         self._later: asyncio.TimerHandle | None = None
         self._lost = asyncio.Event()
+        self._there = asyncio.Event()
+        self._tickets = 0
+        self._asked: dict[int, asyncio.Future[int]] = {}
         self._task = self._loop.create_task(self._stay_connected())
 
     @property
@@ -196,6 +268,33 @@ class LinkClient(Frames):
             self._watched.add(part)
             self.send(WATCH, 0, part)
 
+    async def commit(self, change: Change) -> int:
+        """As `Store.commit`. `StoreUnavailable` when the keeper is away; when it went
+        meanwhile, the commit may be done all the same."""
+        load = request.encode(change)
+        try:
+            await asyncio.wait_for(self._there.wait(), _PATIENCE)
+        except TimeoutError:
+            raise StoreUnavailable("the keeper is away") from None
+        self._tickets += 1
+        ticket = self._tickets
+        answer: asyncio.Future[int] = self._loop.create_future()
+        self._asked[ticket] = answer
+        self.send_load(COMMIT, ticket, 0, load)
+        try:
+            return await answer
+        finally:
+            self._asked.pop(ticket, None)
+
+    def on_load(self, kind: int, first: int, second: int, load: bytes) -> None:
+        answer = self._asked.get(first)
+        if answer is None or answer.done():
+            return
+        if load[0] == request.Status.DONE:
+            answer.set_result(second)
+        else:
+            answer.set_exception(request.error_of(load[0], load[1:]))
+
     def _send_durable(self) -> None:
         self._later = None
         self._next = self._loop.time() + _PAUSE
@@ -209,7 +308,7 @@ class LinkClient(Frames):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._rest = b""
+        self._there.set()
         self.send(HELLO, self._series, self._first)
         self._send_durable()
         for part in self._watched:
@@ -219,6 +318,11 @@ class LinkClient(Frames):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._lost.set()
+        self._there.clear()
+        for answer in self._asked.values():
+            if not answer.done():
+                error = StoreUnavailable("the keeper went before it answered")
+                answer.set_exception(error)
 
     async def _stay_connected(self) -> None:
         pause = _RETRY

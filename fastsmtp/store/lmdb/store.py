@@ -3,6 +3,7 @@
     keeper     applies all logs, writes the index, serves the link; its series is 0.
                It can take mail as well: one process is this object alone
     receiver   appends to its own log, reads the index, tells the keeper by the link
+    reader     the same; what it commits the keeper writes, asked by the link
 
 Mail is durable with the flush of the log and visible with the commit of the keeper.
 """
@@ -20,7 +21,7 @@ from fastsmtp.store import keys
 from fastsmtp.store.base import NOTHING, Apply, Blob, Check, Done, Due, Kind
 from fastsmtp.store.lmdb import aside, work
 from fastsmtp.store.lmdb.backup import copy_to
-from fastsmtp.store.lmdb.blobs import Files, open_blob
+from fastsmtp.store.lmdb.blobs import Files, open_blob, open_blobs
 from fastsmtp.store.lmdb.index import LONGEST_KEY, Index
 from fastsmtp.store.lmdb.intake import Intake, LargeBody
 from fastsmtp.store.lmdb.keeper import Keeper
@@ -236,9 +237,10 @@ class LmdbStore:
         if any(not 0 < len(key) <= LONGEST_KEY for key, _ in puts):
             raise Misused(f"a key has 1 to {LONGEST_KEY} octets")
         change = work.Change(part, checks, puts, deletes, refs)
-        frees = bool(deletes) or any(n < 0 for n in refs.values())
+        if self._link is not None:
+            return await self._link.commit(change)
         version: int = await self._writes().call(
-            lambda txn: change.write(txn, self.index), part=part, frees=frees
+            lambda txn: change.write(txn, self.index), part=part, frees=change.frees
         )
         return version
 
@@ -264,6 +266,12 @@ class LmdbStore:
         except lmdb.Error as error:
             raise StoreUnavailable(f"the index failed: {error}") from error
 
+    async def get_each(self, part: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        try:
+            return self.index.get_each(part, keys)
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"the index failed: {error}") from error
+
     async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
         first = self.index.scan(part, keys.due(0, 0), keys.due(now + 1, 0), 1, False)
         if not first:
@@ -283,6 +291,9 @@ class LmdbStore:
 
     async def blob_open(self, id: int) -> Blob:
         return open_blob(id, self.index.place, self._files)
+
+    def open_now(self, ids: Sequence[int]) -> list[Blob | None]:
+        return open_blobs(ids, self.index, self._files)
 
     def trim_files(self) -> None:
         """Let go of descriptors of segments that were unlinked."""

@@ -30,6 +30,11 @@ class Change:
     deletes: Sequence[bytes]
     refs: Mapping[int, int]
 
+    @property
+    def frees(self) -> bool:
+        """Whether it makes room."""
+        return bool(self.deletes) or any(n < 0 for n in self.refs.values())
+
     def write(self, txn: lmdb.Transaction, index: Index) -> type[Version]:
         """Raises `Conflict`; `KeyError` and `Misused` as `places.change_refs`."""
         prefix = u64(self.part)
