@@ -63,6 +63,8 @@ from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.offers import Offers
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
+from fastsmtp.trace import keeping as traces
+from fastsmtp.trace.ring import Trace
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
@@ -77,6 +79,7 @@ class Process:
 
     slot   its place in `pages`
     cells  its page: one block for each package that counts, see `metrics`
+    trace  what becomes of messages, for `fastsmtp why`
     """
 
     config: Config
@@ -85,6 +88,7 @@ class Process:
     report: Report
     pages: Pages
     cells: memoryview[int]
+    trace: Trace = Trace()
 
 
 @asynccontextmanager
@@ -102,7 +106,10 @@ async def living(
     )
     pulse = Pulse(metrics.PULSE.of(cells), role)
     try:
-        yield Process(config, epoch, slot, report, pages, cells)
+        if role in ("supervise", "all"):
+            traces.tidy(config.data, config.why)
+        with traces.kept(config.data, name, config.why, report.server) as trace:
+            yield Process(config, epoch, slot, report, pages, cells, trace)
     finally:
         pulse.stop()
         report.flush(patience=1.0)

@@ -23,7 +23,7 @@ from fastsmtp.store.lmdb import LmdbStore, next_epoch
 BROKEN: Final = 1  # exit status when a role ended by itself
 FIXED: Final = (
     *("data", "run", "user", "processes.mode", "metrics.listen"),
-    *("store", "delivery"),
+    *("store", "delivery", "why"),
 )
 """Settings that a reload cannot change."""
 

@@ -25,7 +25,7 @@ NO_IO: set[str] = set()
 LOW = ("wire",)
 STORE = ("store.base", "store.keys")
 BELOW = (*LOW, "smtp", "auth", "queue", "mailbox", "policy", "store", "net")
-WATCH = ("facts", "metrics", "pages", "pulse", "report", "scrape")
+WATCH = ("facts", "metrics", "pages", "pulse", "report", "scrape", "trace")
 EVERYTHING = ("*",)
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "errors": ((), (), NO_IO),
@@ -46,6 +46,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "metrics": (("pages", "pulse"), (), NO_IO),
     "scrape": (("metrics", "pages", "pulse"), (), IO),
     "facts": ((), ("msgspec",), NO_IO),
+    "trace": ((), (), IO),
     "report": (("facts",), ("msgspec",), IO),
     "delivery": ((*BELOW, *WATCH), ("msgspec",), IO),
     "serve": ((*BELOW, *WATCH), ("httptools", "msgspec"), IO),

@@ -28,6 +28,7 @@ from fastsmtp.policy.options import (
 )
 from fastsmtp.smtp.options import LmtpOptions, SmtpOptions
 from fastsmtp.store.options import StoreOptions
+from fastsmtp.trace.options import WhyOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ class Config:
     hooks: dict[str, HookOptions] = field(default_factory=dict)
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
     log: LogOptions = field(default_factory=LogOptions)
+    why: WhyOptions = field(default_factory=WhyOptions)
     processes: ProcessOptions = field(default_factory=ProcessOptions)
 
     def __post_init__(self) -> None:
