@@ -36,6 +36,10 @@ TEXTS: Final = "texts"  # list of texts
 MODULE: Final = "module"  # a .py file, or the dotted name of a module
 TABLE: Final = "table"  # any TOML table
 SENDERS: Final = "senders"  # table: account -> addresses, "@domain" or "*"
+FILE: Final = "file"  # the path of a file, as text; a relative one as PATH
+NEXT_HOP: Final = "next hop"  # "mx", "smtp://host:port", "lmtp:///path" …
+PATTERNS: Final = "patterns"  # list of "example.org", ".example.org", "*"
+ORIGINS: Final = "origins"  # list of addresses, "@domain", "*", "<>"
 ALIASES: Final = "aliases"  # table: local-part -> list of e-mail addresses
 
 

@@ -1,22 +1,34 @@
-"""What an operator may set about local domains, about mail of our own users, and about
-clients nobody knows."""
+"""What an operator may set about local domains, about mail of our own users, about
+clients nobody knows, and about the way of mail to other servers."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from fastsmtp.options import (
     ADDRESSES,
     ALIASES,
+    CHOICE,
     COUNT,
     DURATION,
+    FILE,
     MAILBOX,
     NETWORKS,
+    NEXT_HOP,
     NUMBER,
+    ORIGINS,
+    PATTERNS,
+    REQUIRED,
     SCORES,
     SENDERS,
     SWITCH,
     TEXT,
+    TEXTS,
     option,
 )
+
+TlsLevel = Literal["", "none", "may", "encrypt", "verify"]
+"""What is demanded of a connection; "": whatever another table says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,4 +163,148 @@ class ListOptions:
         "what refused clients are told, {address} is theirs; unset: the TXT record of"
         " the list",
         TEXT,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayDomainOptions:
+    """A `[relay_domains."example.org"]` table: a domain whose mail is taken from
+    anybody and passed on to another server. If it is in `[domains]` too, what no
+    account and no alias there takes is passed on."""
+
+    next_hop: str = option(
+        REQUIRED,
+        'where it goes: "lmtp:///path/of/socket", "lmtp://host:port",'
+        ' "smtp://host:port", "smtps://host:port", "mx" (the other hosts that the MX'
+        " records name)",
+        NEXT_HOP,
+    )
+    recipients: list[str] = option(
+        [], "local parts that exist there; others are refused; empty: see below", TEXTS
+    )
+    recipients_file: str = option(
+        "",
+        "file with more of them, one a line; # begins a comment; read at the start and"
+        " at a reload",
+        FILE,
+    )
+    call_ahead: bool = option(
+        False,
+        "ask the next hop about each recipient that is not listed, and remember what it"
+        " said; without that and without a list all are taken",
+        SWITCH,
+    )
+    when_silent: Literal["accept", "defer"] = option(
+        "accept",
+        "what becomes of a recipient when the next hop cannot be asked; accept: taken,"
+        " and kept until it is back",
+        CHOICE,
+    )
+    tls: TlsLevel = option(
+        "",
+        "as in [destinations]; unset: as it is there, and none through a Unix socket",
+        CHOICE,
+    )
+
+    def moved(self, place: Callable[[str], str]) -> "RelayDomainOptions":
+        """With every path as `place` gives it."""
+        if not self.recipients_file:
+            return self
+        return replace(self, recipients_file=place(self.recipients_file))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayOptions:
+    """A `[[relay]]` table: how mail for other servers goes. The first that fits counts;
+    when none does, mail goes to the hosts that the DNS names for its recipient."""
+
+    to: list[str] = option(
+        [],
+        'domains of recipients: "example.org", ".example.org" for all below it, "*";'
+        " empty: all",
+        PATTERNS,
+    )
+    senders: list[str] = option(
+        [],
+        'who sends it: addresses, "@example.org", "<>" for notices; empty: anybody',
+        ORIGINS,
+    )
+    via: str = option(
+        REQUIRED,
+        'where it goes: "mx", "smtp://host:587", "smtps://host:465" (TLS first),'
+        ' "mx://example.org" (the MX hosts of that domain), "lmtp://host:port",'
+        ' "lmtp:///path/of/socket", "discard" (to nobody), "refuse"',
+        NEXT_HOP,
+    )
+    tls: TlsLevel = option(
+        "",
+        "as in [destinations]; unset: as it is there, and verify where there is a"
+        " login",
+        CHOICE,
+    )
+    login: str = option("", "name to log in with at the next hop", TEXT)
+    secret_file: str = option("", "file with the password for it", FILE)
+    text: str = option(
+        "mail for this address is not sent from here",
+        "what senders are told where via is refuse",
+        TEXT,
+    )
+
+    def moved(self, place: Callable[[str], str]) -> "RelayOptions":
+        """With every path as `place` gives it."""
+        if not self.secret_file:
+            return self
+        return replace(self, secret_file=place(self.secret_file))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationOptions:
+    """A `[destinations."example.org"]` table: how much goes there at once, how safely.
+
+    The name is the domain of recipients, the host of a next hop, or a host that MX
+    records name; ".example.org" is all below it, "*" is whatever has no table."""
+
+    connections: int = option(
+        20, "connections to it at once", COUNT, low=1, high=10_000
+    )
+    concurrency: int = option(
+        0,
+        "messages under way to it at once; 0: as many as connections",
+        COUNT,
+        high=10_000,
+    )
+    rate: int = option(0, "messages to it in a minute; 0 is no limit", COUNT)
+    reuse: int = option(
+        100, "messages over one connection before it is closed", COUNT, low=1
+    )
+    tls: TlsLevel = option(
+        "",
+        "none: no TLS; may: TLS where it is offered; encrypt: nothing without TLS;"
+        " verify: and only to a host whose certificate has its name; unset: may",
+        CHOICE,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAheadOptions:
+    """The `[call_ahead]` table: asking next hops whether a recipient exists."""
+
+    timeout: float = option(
+        5.0, "wait for what the next hop says of one", DURATION, low=0.1, high=120
+    )
+    sender: str = option(
+        "", "reverse-path of the question; unset: the null one", MAILBOX
+    )
+    connections: int = option(
+        4, "connections to one next hop that ask", COUNT, low=1, high=100
+    )
+    waiting: int = option(
+        1000, "recipients asked about at once; more count as not asked", COUNT, low=1
+    )
+    cache: int = option(100_000, "answers remembered", COUNT, low=100)
+    remember_good: float = option(
+        86400.0, "how long one that exists is remembered", DURATION, low=1
+    )
+    remember_bad: float = option(
+        600.0, "how long one that does not exist is remembered", DURATION, low=1
     )
