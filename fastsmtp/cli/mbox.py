@@ -105,6 +105,8 @@ def _quoted(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 def _quote(text: bytes, inside: bool) -> bytes:
     """`inside`: the text goes on in the middle of a line."""
+    if b"From " not in text:  # nearly always, and found out forty times as fast
+        return text
     if not inside:
         return _QUOTE.sub(rb">\1", text)
     end = text.find(b"\n") + 1
