@@ -105,20 +105,18 @@ class Served:
             )
         )
 
+    def words(self, *words: str) -> list[str]:
+        """A command line for this server."""
+        command = [sys.executable, "-m", "fastsmtp.cli", *words]
+        return [*command, "-c", str(self.configuration)]
+
     def command(self, *words: str, given: str | None = None) -> str:
         """Runs a verb of the command line; its standard output.
 
         Raises CalledProcessError, with what it said, when it does not end with 0.
         """
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "fastsmtp.cli",
-                *words,
-                "-c",
-                str(self.configuration),
-            ],
+            self.words(*words),
             input=given,
             text=True,
             capture_output=True,
@@ -135,14 +133,7 @@ class Served:
         begun = time.monotonic()
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "fastsmtp.cli",
-                    "serve",
-                    "-c",
-                    self.configuration,
-                ],
+                self.words("serve"),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, **self.extra},
