@@ -59,6 +59,12 @@ cdef enum Met:
     BROKEN
 
 
+cdef str why(error):
+    """What OpenSSL says; of a certificate also what is wrong with it."""
+    about = getattr(error, "verify_message", "")
+    return f"{error.reason}: {about}" if about else error.reason or str(error)
+
+
 @cython.final
 cdef class Tls:
     """What the TLS connections of one listener have in common.
@@ -68,11 +74,13 @@ cdef class Tls:
     patience  seconds a handshake may take
     told      told(transport, result, cause) once per handshake: how it ended; the
               cause is empty when it was we who did not go on
+    calling   we are the client: the handshake is ours to begin
     """
 
     cdef public object context
     cdef readonly object clock
     cdef public double patience
+    cdef readonly bint calling
     cdef object told
     cdef object incoming, feed  # a BIO and its `write`
     cdef object outgoing, drain  # a BIO and its `read`
@@ -80,8 +88,9 @@ cdef class Tls:
     cdef object given  # what the raw transport reads into now
     cdef Py_ssize_t gathered
 
-    def __init__(self, context, clock, double patience, told):
+    def __init__(self, context, clock, double patience, told, bint calling=False):
         self.context = context
+        self.calling = calling
         self.clock = clock
         self.patience = patience
         self.told = told
@@ -111,12 +120,23 @@ cdef class Tls:
         connection, whose `connection_made` is called when the socket is there."""
         return lambda: TlsTransport(self, make())
 
-    def upgrade(self, connection):
+    def call(self, connection, str name=""):
+        """The protocol for a socket on which we begin with TLS; `name` as for
+        `upgrade`."""
+        cdef Layer transport = TlsTransport(self, connection)
+        transport.name = name
+        return transport
+
+    def upgrade(self, connection, str name=""):
         """STARTTLS: from now on this connection talks TLS.
 
-        Its last reply in clear was written, and the caller drops what else it has
-        received in clear."""
+        Its last line in clear was written, and the caller drops what else it has
+        received in clear.
+
+        name  of the server that we call (SNI, and checked where the context checks
+              names); "" has none"""
         cdef Layer transport = TlsTransport(self, connection)
+        transport.name = name
         raw = connection.transport
         transport.begin(raw)
         connection.use(transport)
@@ -131,6 +151,7 @@ cdef class Layer:
     cdef readonly object raw  # None once it is lost
     cdef Tls tls
     cdef object put  # the raw transport's `write`
+    cdef str name  # of the server, when it is we who call
     cdef object ssl
     cdef object engine  # what ssl.SSLObject wraps, where it can be had
     cdef bytes held  # ciphertext that waits until reading goes on
@@ -149,9 +170,14 @@ cdef class Layer:
         cdef Tls tls = self.tls
         self.raw = raw
         self.put = raw.write
-        self.ssl = tls.context.wrap_bio(tls.incoming, tls.outgoing, server_side=True)
+        self.ssl = tls.context.wrap_bio(
+            *(tls.incoming, tls.outgoing, not tls.calling),
+            server_hostname=(self.name or None) if tls.calling else None,
+        )
         self.engine = getattr(self.ssl, "_sslobj", self.ssl)
         tls.clock.watch(self, tls.clock.now + tls.patience)
+        if tls.calling:
+            self.shake()
 
     @property
     def secured(self):
@@ -201,7 +227,7 @@ cdef class Layer:
     def eof_received(self):
         """Without close_notify: an end all the same."""
         if self.state == SHAKING:
-            self.fail(LOST, "closed by the client")
+            self.fail(LOST, "closed by the peer")
             return False
         if self.held is not None:
             self.go_on()
@@ -311,7 +337,7 @@ cdef class Layer:
         except SSLError as error:
             tls.incoming.read()
             self.flush()
-            self.fail(FAILED, error.reason or str(error))
+            self.fail(FAILED, why(error))
             if self.raw is not None:
                 self.raw.close()
                 tls.clock.watch(self, tls.clock.now + tls.patience)

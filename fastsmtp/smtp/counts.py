@@ -1,4 +1,5 @@
-"""The cells of one listener's sessions; `fastsmtp.metrics` gives them their names."""
+"""The cells of one listener's sessions, and of a process's connections to other
+servers; `fastsmtp.metrics` gives them their names."""
 
 from itertools import product
 from typing import Final, get_args
@@ -6,6 +7,7 @@ from typing import Final, get_args
 from fastsmtp.cells import OCTETS, SECONDS, Histogram, Labelled
 from fastsmtp.errors import Reason
 from fastsmtp.smtp.commands import VERBS
+from fastsmtp.smtp.letter import STAGES as SENDING
 
 LISTENERS: Final = ("smtp", "submission", "submissions", "lmtp")
 """What is listened for: mail from strangers, mail of our users in clear and over TLS,
@@ -54,3 +56,21 @@ def duration(command: str, code_class: str) -> Histogram:
 
 def durations() -> "dict[tuple[str, str], Histogram]":
     return {(said, code): duration(said, code) for said, code in product(SAID, CLASSES)}
+
+
+# What a process that sends counts, in a block of its own.
+OUT_RESULTS: Final = (
+    *("connected", "refused", "unreachable", "timeout"),
+    *("turned_away", "tls_failed", "lost"),
+)
+"""What became of a connection to another server. The first ends well: it was ready for
+mail. The next three had no connection; then it had one, and the server said no, TLS was
+not as it must be, or the connection was lost before it was ready."""
+OUT_OPEN: Final = 0  # gauge: connections that are ready for mail
+OUT_CONNECTIONS: Final = Labelled(1, (("family", FAMILIES), ("result", OUT_RESULTS)))
+OUT_REUSES: Final = OUT_CONNECTIONS.end
+"""Messages that went over a connection that had carried one before."""
+OUT_REPLIES: Final = Labelled(
+    OUT_REUSES + 1, (("stage", SENDING[1:]), ("code_class", CLASSES))
+)
+OUT_CELLS: Final = OUT_REPLIES.end

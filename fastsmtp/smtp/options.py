@@ -127,3 +127,57 @@ class LmtpOptions:
     listen: list[str] = option(
         [], "addresses to listen on for LMTP, not to be reached by strangers", ADDRESSES
     )
+
+
+Level = Literal["none", "may", "encrypt", "verify"]
+"""How much TLS a connection to another server must have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOptions:
+    """The `[send]` table: one connection to another server. Times are seconds; the
+    defaults are what RFC 5321 4.5.3.2 asks for."""
+
+    tls: Level = option(
+        "may",
+        "none: in clear; may: TLS when it can be had, else in clear; encrypt: TLS,"
+        " whoever it is; verify: TLS with a certificate for the name of the server",
+        CHOICE,
+    )
+    ca_file: str = option(
+        "",
+        "PEM file of the authorities that verify trusts; empty: those of the system",
+        TEXT,
+    )
+    source_ipv4: str = option("", "address to connect from over IPv4; empty: any", TEXT)
+    source_ipv6: str = option("", "address to connect from over IPv6; empty: any", TEXT)
+    connect_timeout: float = option(
+        30.0, "for a connection to one of a server's addresses", DURATION, low=1
+    )
+    stagger: float = option(
+        0.25,
+        "pause before another address is tried beside one that does not answer"
+        " (RFC 8305)",
+        DURATION,
+        low=0.01,
+    )
+    greeting_timeout: float = option(300.0, "wait for the greeting", DURATION, low=1)
+    command_timeout: float = option(
+        300.0, "wait for the answer to a command", DURATION, low=1
+    )
+    data_timeout: float = option(120.0, "wait for the answer to DATA", DURATION, low=1)
+    block_timeout: float = option(
+        180.0, "wait until more of a body can be written", DURATION, low=1
+    )
+    end_timeout: float = option(
+        600.0, "wait for the answer to the end of the data", DURATION, low=1
+    )
+    handshake_timeout: float = option(
+        30.0, "from the start of a TLS handshake to its end", DURATION, low=1
+    )
+    pipelining: bool = option(
+        True, "send commands in groups where it is offered (RFC 2920)", SWITCH
+    )
+    chunking: bool = option(
+        True, "send large bodies with BDAT where it is offered (RFC 3030)", SWITCH
+    )
