@@ -120,12 +120,13 @@ def test_rfc_22_ehlo_shows_what_is_on() -> None:
         guest, _ = world.connect()
         shown.append([line[4:] for line in say(guest, "EHLO c.test")[1:]])
 
-    off = dict.fromkeys(("chunking", "smtputf8", "limits", "requiretls"), False)
+    names = ("chunking", "smtputf8", "limits", "requiretls", "deliver_by")
+    off = dict.fromkeys(names, False)
     offering(test)
     offering(test, **off, eight_bit="reject")
     assert shown[0] == [
         *("PIPELINING", "SIZE 52428800", "8BITMIME", "CHUNKING", "SMTPUTF8", "DSN"),
-        *("LIMITS RCPTMAX=1000", "ENHANCEDSTATUSCODES"),
+        *("LIMITS RCPTMAX=1000", "DELIVERBY 60", "ENHANCEDSTATUSCODES"),
     ]
     assert shown[1] == ["PIPELINING", "SIZE 52428800", "DSN", "ENHANCEDSTATUSCODES"]
 

@@ -26,6 +26,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "ext/smtp/shared.pxi:__init__": "whom a service asks and what it tells them",
     "ext/queue/encoded.pyx:encode_mail": "the fields of an Envelope",
     "ext/trace/ring.pyx:attempt": "what is known of an attempt at a relay",
+    "ext/wire/header.pyx:received": "the clauses of the field",
 }
 """Functions of more than 6 parameters: path:name -> reason."""
 

@@ -109,3 +109,13 @@ def test_any_received_field_is_one_folded_field(
         )
     parsed = email.message_from_bytes(field, policy=email.policy.compat32)
     assert list(parsed) == ["Received"]
+
+
+def test_rfc_6710_a_priority_stands_behind_all_clauses() -> None:
+    for to, clause in (("", ""), ("bob@x.test", "\r\n\tfor <bob@x.test>")):
+        first = origin("client.test", "192.0.2.7")
+        field = received(first, "mx.test", "ESMTPSA", "Q", to, WHEN, -3)
+        assert field.decode() == (
+            "Received: from client.test ([192.0.2.7])\r\n"
+            f"\tby mx.test with ESMTPSA id Q{clause}\r\n\tPRIORITY -3; {WHEN}\r\n"
+        )

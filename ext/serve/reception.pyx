@@ -15,6 +15,7 @@ from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
 from fastsmtp.serve.checks import NONE, Asking
 from fastsmtp.serve.large import Large
 from fastsmtp.serve.refusals import RELAY, SHARE_OF_MAIL, UNKNOWN, unavailable
+from fastsmtp.serve.wishes import by, refusal, release
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.store.base import Kind
 from fastsmtp.wire import header
@@ -51,6 +52,10 @@ cdef bytes with_extras(session, str client):
             session.envid,
             session.submitter,
             session.login,
+            session.priority,
+            release(session),
+            by(session),
+            session.by_mode,
         )
     )
 
@@ -70,6 +75,7 @@ cdef class Reception:
     submission  `serve.submission.Submission` for sessions that have logged in; None:
               they are like any other
     strained  the machine is behind: `greedy` clients get no new transaction
+    longest_hold  milliseconds for which mail may be held (RFC 4865)
 
     Addresses that were found are remembered for about a second, because mail comes in
     bursts for the same people; what was not found is asked for each time, so that a
@@ -83,6 +89,7 @@ cdef class Reception:
     cdef public object logins, submission
     cdef public bint strained
     cdef public object greedy
+    cdef public long long longest_hold
     cdef set found
     cdef double found_at
 
@@ -141,6 +148,10 @@ cdef class Reception:
         session.id = id
         session.queue_id = queue_id(id)
         session.arrived = now_ms()
+        if session.extras:
+            refused = refusal(session, self.longest_hold)
+            if refused is not None:
+                return refused
         if self._ours(session):
             refused = self.submission.mail(session)
             if refused is not None:
@@ -197,6 +208,7 @@ cdef class Reception:
             session.queue_id,
             recipients[0] if len(recipients) == 1 else "",
             header.date(session.arrived // 1000),
+            session.priority,
         )
         return None
 

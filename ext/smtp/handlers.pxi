@@ -51,6 +51,9 @@ cdef int do_mail(Session s, Line *line) except -1:
 
 cdef int do_mail_yes(Session s) except -1:
     s.recipients = []
+    if s.priority > s.service.max_priority:  # RFC 6710 4.1: lowered, and that is said
+        s.priority = s.service.max_priority
+        return s._say(replies.LOWERED[s.priority], 250)
     return s._say(SENDER_OK, 250)
 
 

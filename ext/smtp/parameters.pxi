@@ -8,6 +8,9 @@ cdef enum:  # of MAIL; each may stand once (RFC 5321 4.1.1.11)
     HAS_RET = 16
     HAS_ENVID = 32
     HAS_AUTH = 64
+    HAS_PRIORITY = 128
+    HAS_HOLD = 256  # HOLDFOR or HOLDUNTIL: not both (RFC 4865 4)
+    HAS_BY = 512
 
 
 cdef bint mail_parameters(Session s, Octets rest, Octets end) except -1:
@@ -46,6 +49,12 @@ cdef unsigned mail_parameter(const Span *keyword) noexcept:
         return HAS_RET
     if span_is(keyword[0], b"ENVID", 5):
         return HAS_ENVID
+    if span_is(keyword[0], b"MT-PRIORITY", 11):
+        return HAS_PRIORITY
+    if span_is(keyword[0], b"HOLDFOR", 7) or span_is(keyword[0], b"HOLDUNTIL", 9):
+        return HAS_HOLD
+    if span_is(keyword[0], b"BY", 2):
+        return HAS_BY
     return HAS_AUTH if span_is(keyword[0], b"AUTH", 4) else 0
 
 
@@ -71,6 +80,12 @@ cdef object take_mail_parameter(Session s, unsigned bit, Parameter *parameter):
         return replies.BAD_PARAMETER if parameter.has_value else None
     if bit & (HAS_RET | HAS_ENVID) and service.dsn or bit == HAS_AUTH and service.auth:
         return take_told(s, bit, parameter.value)
+    if bit == HAS_BY and service.deliver_by:
+        return take_wish(s, bit, parameter)
+    if bit == HAS_PRIORITY and service.priorities and s.login:
+        return take_wish(s, bit, parameter)
+    if bit == HAS_HOLD and service.future_release and s.login:
+        return take_wish(s, bit, parameter)
     return replies.PARAMETER
 
 
@@ -86,6 +101,30 @@ cdef object take_told(Session s, unsigned bit, Span value):
         else:
             submitter = parameters.submitter(told)
             s.submitter = submitter if s.login else ""  # a stranger's word is nothing
+    except ValueError:
+        return replies.BAD_PARAMETER
+    return None
+
+
+cdef object take_wish(Session s, unsigned bit, Parameter *parameter):
+    """When it is to go on: MT-PRIORITY (RFC 6710), HOLDFOR and HOLDUNTIL (RFC 4865),
+    BY (RFC 2852). The door makes moments of them when it knows when MAIL came."""
+    cdef bytes told = octets_of(parameter.value)
+    cdef object options = s.service.options
+    s.extras = True
+    try:
+        if bit == HAS_PRIORITY:
+            s.priority = parameters.priority(told)
+        elif bit == HAS_BY:
+            s.by, s.by_mode = parameters.by(told)
+            if s.by_mode[0] == "R" and s.by < options.min_deliver_by:
+                return replies.TOO_SOON
+        elif parameter.keyword.n == 9:
+            s.hold_until = parameters.hold_until(told)
+        else:
+            s.hold_for = parameters.hold_for(told)
+            if s.hold_for > options.max_future_release:
+                return replies.HELD_LONG
     except ValueError:
         return replies.BAD_PARAMETER
     return None
@@ -134,7 +173,8 @@ cdef int keep_notice(Session s) except -1:
 
 cdef int forget_extras(Session s) except -1:
     s.extras = s.smtputf8 = s.requiretls = False
-    s.ret = s.envid = s.submitter = ""
+    s.ret = s.envid = s.submitter = s.by_mode = ""
+    s.priority = s.hold_for = s.hold_until = s.by = 0
     s.notices = None
     return 0
 

@@ -90,7 +90,8 @@ cdef class Session:
     cdef readonly bint eight_bit
     cdef readonly bint extras  # parameters were given that an envelope keeps
     cdef readonly bint smtputf8, requiretls
-    cdef readonly str ret, envid, submitter
+    cdef readonly str ret, envid, submitter, by_mode
+    cdef readonly long long priority, hold_for, hold_until, by
     cdef list notices  # of recipients, as `options`; None while nobody asked for any
     cdef readonly object stream
     cdef public object queue_id, head
@@ -133,7 +134,7 @@ cdef class Session:
         self.peer = peer
         self.helo = self.reverse_path = self.queue_id = self.parting = ""
         self.secured = self.login = self.mechanism = ""
-        self.ret = self.envid = self.submitter = ""
+        self.ret = self.envid = self.submitter = self.by_mode = ""
 
     def __dealloc__(self):
         free(self.line)

@@ -24,6 +24,9 @@ cdef class Service:
     cdef long long max_received, max_line, max_errors, max_commands, max_idle
     cdef bint refuse_eight_bit, eight_bit_declared, vrfy
     cdef bint lmtp, smtputf8, dsn, requiretls, auth, starttls
+    cdef bint priorities, future_release, deliver_by
+    cdef bint dated  # the answer to EHLO tells the time
+    cdef long long max_priority
 
     def __init__(
         self, options, str hostname, door, cells, clock, trouble, offers=None
@@ -57,6 +60,7 @@ cdef class Service:
         self.refuse_eight_bit = options.eight_bit == "reject"
         self.eight_bit_declared = options.eight_bit == "declared"
         self.vrfy = options.vrfy
+        self.max_priority = options.max_priority
         return 0
 
     cdef int _offer(self, offers) except -1:
@@ -68,7 +72,11 @@ cdef class Service:
         self.smtputf8 = offers.smtputf8 and not self.refuse_eight_bit
         self.dsn = offers.dsn
         self.requiretls = offers.requiretls
+        self.priorities = offers.priorities
+        self.future_release = offers.future_release
+        self.deliver_by = offers.deliver_by
         self.auth = bool(offers.mechanisms)
+        self.dated = offers.future_release and self.auth
         self.starttls = offers.starttls
         for n, row in enumerate(ROWS):
             if row.verb in verbs:
@@ -82,7 +90,7 @@ cdef class Service:
     cdef bytes ehlo(self, int standing):
         """The answer to EHLO in a standing; made when it is first asked for."""
         cdef bytes made = self.ehlos[standing]
-        if made is None:
+        if made is None or self.dated:
             shown = keywords(self.offers, self.options, STANDINGS[standing])
             made = self.ehlos[standing] = replies.lines(250, (self.hostname, *shown))
         return made

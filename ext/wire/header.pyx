@@ -53,7 +53,9 @@ def origin(str helo, str ip, str name="", str tls=""):
     return text
 
 
-def received(str origin, str by, str protocol, str id, str recipient, str date):
+def received(
+    str origin, str by, str protocol, str id, str recipient, str date, int priority=0
+):
     """A Received field with its CRLF.
 
     by         our host name
@@ -62,8 +64,11 @@ def received(str origin, str by, str protocol, str id, str recipient, str date):
     recipient  the one recipient; "" when there are several, because naming one would
                tell it to the others (RFC 5321 7.6)
     date       from `date`
+    priority   of MT-PRIORITY, in a clause of its own (RFC 6710 4.1); 0: none
     """
     cdef str middle, last
+    if priority:
+        return prioritized((origin, by, protocol, id, recipient, date), priority)
     if recipient:
         middle = f"by {by} with {protocol} id {id}"
         last = f"for <{printable(recipient)}>; {date}"
@@ -76,6 +81,18 @@ def received(str origin, str by, str protocol, str id, str recipient, str date):
     origin = origin.replace(FOLD, " ")
     parts = (last[:-len(date) - 1], date) if recipient else (date,)
     return folded("Received:", (origin.split(" "), middle.split(" "), parts))
+
+
+cdef bytes prioritized(tuple said, int priority):
+    """The clause stands behind all that RFC 5321 4.4 knows, in front of the date."""
+    cdef str origin, by, protocol, id, recipient, date
+    origin, by, protocol, id, recipient, date = said
+    clauses = [origin.replace(FOLD, " ").split(" ")]
+    clauses.append(f"by {by} with {protocol} id {id}".split(" "))
+    if recipient:
+        clauses.append([f"for <{printable(recipient)}>"])
+    clauses.append([f"PRIORITY {priority};", date])
+    return folded("Received:", clauses)
 
 
 def return_path(str reverse_path):

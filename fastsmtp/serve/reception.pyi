@@ -28,6 +28,7 @@ class Reception:
     logins    where AUTH is offered
     submission  for sessions that have logged in; None: they are like any other
     strained  the machine is behind: `greedy` clients get no new transaction
+    longest_hold  milliseconds for which mail may be held (RFC 4865)
     """
 
     resolve: Callable[[str], Verdict]
@@ -36,6 +37,7 @@ class Reception:
     submission: Submission | None
     strained: bool
     greedy: Callable[[Client], bool]
+    longest_hold: int
     def __init__(
         self,
         hostname: str,

@@ -110,6 +110,10 @@ class Terms:
             dsn=options.dsn,
             limits=options.limits,
             requiretls=options.requiretls,
+            priorities=options.priorities,
+            future_release=options.future_release,
+            deliver_by=options.deliver_by,
+            wall=time.time,
             xclient=bool(options.xclient),
             lmtp=self.listener == "lmtp",
         )
@@ -144,6 +148,7 @@ class Smtpd:
         )
         self.reception.logins = terms.logins
         self.reception.submission = terms.submission
+        self.reception.longest_hold = int(terms.options.max_future_release * 1000)
         service = Service(
             *(terms.options, terms.hostname, self.reception, terms.cells),
             time.monotonic if clock is None else clock.read,

@@ -4,9 +4,14 @@
 also follows from the session (`Standing`): STARTTLS in clear only, AUTH where nobody
 listens in and once, REQUIRETLS over TLS, XCLIENT to whom we trust. What is not shown
 is not taken either.
+
+What is for users alone is shown to those who have logged in. Where everybody has to,
+it is shown before: a client that logs in need not say EHLO again (RFC 4954 4).
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from fastsmtp.smtp.options import SmtpOptions
@@ -28,6 +33,11 @@ class Offers:
     dsn            RET, ENVID, NOTIFY, ORCPT (RFC 3461)
     limits         say how many recipients are taken (RFC 9422)
     requiretls     RFC 8689
+    priorities     MT-PRIORITY (RFC 6710), for users alone
+    future_release HOLDFOR, HOLDUNTIL (RFC 4865), for users alone
+    deliver_by     BY (RFC 2852); of anybody, for mail with BY=...;R may not be relayed
+                   to a server without it (4.2)
+    wall           seconds since 1970, for the latest HOLDUNTIL that EHLO shows
     xclient        for sessions that are `trusted`
     lmtp           LHLO instead of HELO and EHLO, one reply per recipient (RFC 2033)
     """
@@ -40,6 +50,10 @@ class Offers:
     dsn: bool = False
     limits: bool = False
     requiretls: bool = False
+    priorities: bool = False
+    future_release: bool = False
+    deliver_by: bool = False
+    wall: Callable[[], float] = field(default=lambda: 0.0, compare=False)
     xclient: bool = False
     lmtp: bool = False
 
@@ -82,9 +96,11 @@ def keywords(
     offers: Offers, options: SmtpOptions, standing: Standing
 ) -> tuple[str, ...]:
     """The lines behind the host name in the answer to EHLO (RFC 5321 4.1.1.1)."""
+    user = standing.known or offers.auth_required
     may_login = not standing.known and (standing.secured or standing.private)
     limits = f"LIMITS RCPTMAX={options.max_recipients}"
     attributes = f"{ATTRIBUTES} LOGIN" if offers.mechanisms else ATTRIBUTES
+    soonest = f" {options.min_deliver_by:.0f}" if options.min_deliver_by else ""
     lines = (
         ("PIPELINING", True),
         (f"SIZE {options.max_message_size}", True),
@@ -96,7 +112,17 @@ def keywords(
         ("DSN", offers.dsn),
         (limits, offers.limits),
         ("REQUIRETLS", offers.requiretls and standing.secured),
+        ("MT-PRIORITY", offers.priorities and user),
+        (_future_release(offers, options), offers.future_release and user),
+        (f"DELIVERBY{soonest}", offers.deliver_by),
         (f"XCLIENT {attributes}", offers.xclient and standing.trusted),
         ("ENHANCEDSTATUSCODES", True),
     )
     return tuple(line for line, on in lines if on)
+
+
+def _future_release(offers: Offers, options: SmtpOptions) -> str:
+    """How long mail may be held, and until when that is from now (RFC 4865 3)."""
+    seconds = int(options.max_future_release)
+    latest = datetime.fromtimestamp(offers.wall(), UTC) + timedelta(seconds=seconds)
+    return f"FUTURERELEASE {seconds} {latest:%Y-%m-%dT%H:%M:%SZ}"

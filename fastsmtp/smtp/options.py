@@ -105,6 +105,37 @@ class SmtpOptions:
     requiretls: bool = option(
         True, "offer REQUIRETLS over TLS (RFC 8689); kept with the message", SWITCH
     )
+    priorities: bool = option(
+        True,
+        "offer MT-PRIORITY to users who have logged in: order in the queue (RFC 6710)",
+        SWITCH,
+    )
+    max_priority: int = option(
+        4, "the highest of -9 to 9 they get; what is above becomes this", COUNT, high=9
+    )
+    future_release: bool = option(
+        True,
+        "offer FUTURERELEASE to users who have logged in: send it later (RFC 4865)",
+        SWITCH,
+    )
+    max_future_release: float = option(
+        30 * 86_400.0,
+        "how long mail may be held for that",
+        DURATION,
+        low=60,
+        high=3650 * 86_400,
+    )
+    deliver_by: bool = option(
+        True,
+        "offer DELIVERBY: mail that is to arrive in time or come back (RFC 2852)",
+        SWITCH,
+    )
+    min_deliver_by: float = option(
+        60.0,
+        "shortest time after which mail may have to come back; 0: any",
+        DURATION,
+        high=86_400,
+    )
     command_timeout: float = option(
         300.0, "wait for the next command (RFC 5321 4.5.3.2.7)", DURATION, low=1
     )

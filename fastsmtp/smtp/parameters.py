@@ -1,10 +1,11 @@
-"""Values of the parameters of MAIL and RCPT that are text.
+"""Values of the parameters of MAIL and RCPT that are more than a number or a word.
 
 Each function takes the octets behind "=", which the parser found to be printable, and
 returns what they stand for; `ValueError` when they are not what the RFC allows.
 """
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fastsmtp.wire.command import SyntaxFault, parse_mailbox
@@ -14,6 +15,13 @@ ORCPT_MAX: Final = 500  # 4.2
 NOTICES: Final = ("SUCCESS", "FAILURE", "DELAY")
 
 _ESCAPE: Final = re.compile(rb"\+([0-9A-Fa-f]{2})")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PRIORITY: Final = re.compile(rb"0|-?[1-9]")
+_HOLD: Final = re.compile(rb"[1-9][0-9]{0,8}")
+_MOMENT: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)", re.ASCII
+)
+_BY: Final = re.compile(rb"([+-]?[0-9]{1,9});([NR])(T?)")
 _TYPE: Final = re.compile(rb"[0-9A-Za-z!#$%&'*/?^_`{|}~-]+")
 
 
@@ -85,3 +93,38 @@ def submitter(value: bytes) -> str:
         return parse_mailbox(octets).mailbox.decode()
     except SyntaxFault as fault:
         raise ValueError(fault.text) from None
+
+
+def priority(value: bytes) -> int:
+    """MT-PRIORITY: -9 to 9 (RFC 6710 5)."""
+    if not _PRIORITY.fullmatch(value):
+        raise ValueError("not a number from -9 to 9")
+    return int(value)
+
+
+def hold_for(value: bytes) -> int:
+    """HOLDFOR: seconds, 1 to 999999999 (RFC 4865 4)."""
+    if not _HOLD.fullmatch(value):
+        raise ValueError("not a number of seconds")
+    return int(value)
+
+
+def hold_until(value: bytes) -> int:
+    """HOLDUNTIL: milliseconds of the wall clock (RFC 4865 4, RFC 3339 5.6); a moment
+    that is over is one, too."""
+    text = value.decode("ascii").upper()
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("not a date and time of RFC 3339")
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def by(value: bytes) -> tuple[int, str]:
+    """BY: seconds from now and "R", "N", "RT" or "NT" (RFC 2852 4). Mail that is to
+    come back has time until then (4.1.3); "N" may be late already."""
+    found = _BY.fullmatch(value.upper())
+    if not found:
+        raise ValueError("not seconds;mode")
+    seconds, mode = int(found[1]), (found[2] + found[3]).decode()
+    if mode[0] == "R" and seconds <= 0:
+        raise ValueError("it is over already")
+    return seconds, mode

@@ -14,6 +14,10 @@ OK: Final = b"250 2.0.0 Ok\r\n"
 SENDER_OK: Final = b"250 2.1.0 Ok\r\n"
 RECIPIENT_OK: Final = b"250 2.1.5 Ok\r\n"
 UPGRADE: Final = b"220 2.0.0 Begin the TLS handshake\r\n"
+LOWERED: Final = {
+    n: b"250 2.3.6 %d is the new priority of the message\r\n" % n for n in range(10)
+}
+"""To MAIL, by the priority it has got instead of a higher one (RFC 6710 4.1, 8)."""
 START: Final = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 CANNOT_VERIFY: Final = b"252 2.0.0 Send mail and it will be tried\r\n"
 BYE: Final = b"221 2.0.0 Bye\r\n"
@@ -30,6 +34,8 @@ BAD_PATH: Final = Refused(501, "5.1.7", "Bad sender address syntax", "syntax")
 BAD_RECIPIENT: Final = Refused(501, "5.1.3", "Bad recipient address syntax", "syntax")
 BAD_PARAMETER: Final = Refused(501, "5.5.4", "Bad value of a parameter", "syntax")
 PARAMETER: Final = Refused(555, "5.5.4", "Parameter not recognized", "syntax")
+HELD_LONG: Final = Refused(501, "5.5.4", "Longer than mail is held here", "syntax")
+TOO_SOON: Final = Refused(555, "5.5.4", "BY is sooner than we can promise", "syntax")
 NOT_ASCII: Final = Refused(553, "5.6.7", "Address needs SMTPUTF8", "syntax")
 REPEATED: Final = Refused(501, "5.5.4", "A parameter stands twice", "syntax")
 LOGIN_FIRST: Final = Refused(530, "5.7.0", "Authentication required", "auth")

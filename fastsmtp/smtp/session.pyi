@@ -56,6 +56,11 @@ class Session:
     ret: str
     envid: str
     submitter: str
+    priority: int
+    hold_for: int
+    hold_until: int
+    by: int
+    by_mode: str
     reverse_path: str
     recipients: list[str]
     declared_size: int

@@ -16,7 +16,13 @@ def origin(helo: str, ip: str, name: str = "", tls: str = "") -> str:
     """
 
 def received(
-    origin: str, by: str, protocol: str, id: str, recipient: str, date: str
+    origin: str,
+    by: str,
+    protocol: str,
+    id: str,
+    recipient: str,
+    date: str,
+    priority: int = 0,
 ) -> bytes:
     """A Received field with its CRLF.
 
@@ -26,6 +32,7 @@ def received(
     recipient  the one recipient; "" when there are several, because naming one would
                tell it to the others (RFC 5321 7.6)
     date       from `date`
+    priority   of MT-PRIORITY, in a clause of its own (RFC 6710 4.1); 0: none
     """
 
 def return_path(reverse_path: str) -> bytes:

@@ -208,6 +208,8 @@ ANSWER_WORDS = [
 PARAMETERS = [
     *(b"FULL", b"Q+2B1", b"SUCCESS,DELAY", b"NEVER", b"rfc822;a+2Bb@x.test", b"<>"),
     *(b"utf-8;\xc3\xa9@x.test", b"a+3Db@x.test", b"+C3+A9"),
+    *(b"-9", b"86400", b"2027-01-01T00:00:00.5+02:30", b"9999-12-31T23:59:59Z"),
+    *(b"120;RT", b"-120;N", b"0001-01-01T00:00:00+23:59"),
 ]
 PARAMETER_WORDS = [
     *(b"+", b"+0D", b"+0A", b"+00", b"+3D", b"+zz", b";", b",", b"utf-8;", b"rfc822;"),

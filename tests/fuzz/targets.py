@@ -172,6 +172,21 @@ def said(data: bytes) -> None:
             continue
         assert text.isprintable()
         assert len(text) <= len(data)
+    wished(data)
+
+
+def wished(data: bytes) -> None:
+    """Values that are numbers and moments."""
+    for reader, low, high in (
+        (parameters.priority, -9, 9),
+        (parameters.hold_for, 1, 999_999_999),
+        (parameters.hold_until, -(10**14), 10**15),
+        (lambda value: parameters.by(value)[0], -999_999_999, 999_999_999),
+    ):
+        try:
+            assert low <= reader(data) <= high
+        except ValueError:
+            continue
 
 
 def told(data: bytes) -> None:
