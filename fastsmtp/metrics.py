@@ -11,38 +11,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import product
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from fastsmtp import pulse
 from fastsmtp.auth import counts as auth
-from fastsmtp.cells import Histogram, Labelled
+from fastsmtp.cells import Labelled
 from fastsmtp.delivery import counts as delivery
 from fastsmtp.hooks import counts as hooks
 from fastsmtp.net import counts as net
 from fastsmtp.pages import ROLES, STATES
 from fastsmtp.queue import counts as queue
+from fastsmtp.series import (
+    Block,
+    Family,
+    Kind,
+    Labels,
+    Series,
+    each,
+    family,
+    histogram,
+    histograms,
+    one,
+)
 from fastsmtp.serve import counts as serve
 from fastsmtp.smtp import counts as smtp
 from fastsmtp.store import counts as store
-
-Kind = Literal["counter", "gauge", "histogram"]
-Labels = dict[str, str]
-
-
-class Block(NamedTuple):
-    """A stretch of a page that one object counts in."""
-
-    first: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.first + self.size
-
-    def of(self, cells: memoryview[int]) -> memoryview[int]:
-        """This block of a page's cells."""
-        return cells[self.first : self.end]
-
 
 PULSE: Final = Block(0, pulse.SIZE)
 SMTP: Final = {
@@ -54,7 +47,7 @@ QUEUE: Final = Block(STORE.end, queue.CELLS)
 DELIVERY: Final = Block(QUEUE.end, delivery.CELLS)
 TLS: Final = {
     listener: Block(DELIVERY.end + n * net.CELLS, net.CELLS)
-    for n, listener in enumerate(smtp.LISTENERS)
+    for n, listener in enumerate((*smtp.LISTENERS, "outbound"))
 }
 DNS: Final = Block(max(block.end for block in TLS.values()), net.DNS_CELLS)
 HOOKS: Final = tuple(
@@ -62,61 +55,9 @@ HOOKS: Final = tuple(
 )
 AUTH: Final = Block(HOOKS[-1].end, auth.CELLS)
 CHECKS: Final = Block(AUTH.end, serve.CELLS)
-CELLS: Final = CHECKS.end
+OUTBOUND: Final = Block(CHECKS.end, smtp.OUT_CELLS)
+CELLS: Final = OUTBOUND.end
 """Cells of a process's page."""
-
-
-class Series(NamedTuple):
-    """One combination of labels and the cell of a page that has its value.
-
-    scale      the metric is this many times the cell
-    histogram  its edges when it is one
-    """
-
-    labels: Labels
-    place: int
-    scale: float = 1.0
-    histogram: Histogram | None = None
-
-
-class Family(NamedTuple):
-    """Series with the same labels are added up: listeners share most families."""
-
-    name: str
-    kind: Kind
-    doc: str
-    series: tuple[Series, ...]
-
-
-def one(block: Block, place: int, scale: float = 1.0, **labels: str) -> Series:
-    return Series(labels, block.first + place, scale)
-
-
-def each(
-    block: Block, cells: Labelled, scale: float = 1.0, **fixed: str
-) -> Iterator[Series]:
-    """A series for every combination of a `Labelled`."""
-    names = [name for name, _ in cells.labels]
-    for values in product(*(allowed for _, allowed in cells.labels)):
-        labels = fixed | dict(zip(names, values, strict=True))
-        yield Series(labels, block.first + cells.place(*values), scale)
-
-
-def histogram(block: Block, cells: Histogram, **labels: str) -> Series:
-    return Series(labels, block.first + cells.first, cells.scale, cells)
-
-
-def histograms(
-    block: Block, cells: Labelled, make: Callable[..., Histogram]
-) -> Iterator[Series]:
-    """A histogram for every combination; `make` gives it for the values."""
-    names = [name for name, _ in cells.labels]
-    for values in product(*(allowed for _, allowed in cells.labels)):
-        yield histogram(block, make(*values), **dict(zip(names, values, strict=True)))
-
-
-def family(kind: Kind, name: str, doc: str, *series: Series) -> Family:
-    return Family(f"fastsmtp_{name}", kind, doc, series)
 
 
 def by_listener(cells: Labelled) -> Iterator[Series]:
@@ -234,7 +175,8 @@ ENCRYPTING: Final = (
     family(
         "counter",
         "tls_handshakes_total",
-        "TLS handshakes by how they ended; version none: they did not come to one.",
+        "TLS handshakes by how they ended; version none: they did not come to one. "
+        "The listener outbound is our connections to other servers.",
         *(
             series
             for listener, block in TLS.items()
@@ -413,9 +355,37 @@ DELIVERING: Final = (
     ),
 )
 
+SENDING: Final = (
+    family(
+        "gauge",
+        "outbound_connections",
+        "Connections to other servers that are ready for mail.",
+        one(OUTBOUND, smtp.OUT_OPEN),
+    ),
+    family(
+        "counter",
+        "outbound_connections_total",
+        "Connections to other servers by what became of them; connected: ready for "
+        "mail.",
+        *each(OUTBOUND, smtp.OUT_CONNECTIONS),
+    ),
+    family(
+        "counter",
+        "outbound_connection_reuses_total",
+        "Messages that went over a connection that had carried one before.",
+        one(OUTBOUND, smtp.OUT_REUSES),
+    ),
+    family(
+        "counter",
+        "outbound_replies_total",
+        "Replies of other servers by what they answer and the class of the code.",
+        *each(OUTBOUND, smtp.OUT_REPLIES),
+    ),
+)
+
 COUNTED: Final = (
     *(*PROCESS, *RECEIVING, *ENCRYPTING, *ASKING, *LOGGING_IN),
-    *(*STORING, *DELIVERING),
+    *(*STORING, *DELIVERING, *SENDING),
 )
 """The families that are fed by cells."""
 

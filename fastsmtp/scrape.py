@@ -17,8 +17,9 @@ from typing import Final, Protocol
 
 import fastsmtp
 from fastsmtp.cells import Histogram
-from fastsmtp.metrics import LARGEST, LIVE, STORE, Labels, Series, counted
+from fastsmtp.metrics import LARGEST, LIVE, STORE, counted
 from fastsmtp.pages import Page, Pages
+from fastsmtp.series import Labels, Series
 from fastsmtp.store.counts import Count
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"

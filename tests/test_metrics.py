@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from fastsmtp import metrics
-from fastsmtp.metrics import CELLS, GAUGES, LARGEST, LIVE, Family, counted
+from fastsmtp.metrics import CELLS, GAUGES, LARGEST, LIVE, counted
 from fastsmtp.pages import Pages
 from fastsmtp.scrape import Scrape
+from fastsmtp.series import Family
 
 PROMISED = {
     "fastsmtp_build_info": "",
@@ -54,6 +55,10 @@ PROMISED = {
     "fastsmtp_log_live_bytes": "",
     "fastsmtp_log_dead_bytes": "",
     "fastsmtp_tls_handshakes_total": "listener version result",
+    "fastsmtp_outbound_connections": "",
+    "fastsmtp_outbound_connections_total": "family result",
+    "fastsmtp_outbound_connection_reuses_total": "",
+    "fastsmtp_outbound_replies_total": "stage code_class",
     "fastsmtp_auth_attempts_total": "protocol mechanism result",
     "fastsmtp_worker_restarts_total": "role",
     "fastsmtp_disk_free_bytes": "path_role",

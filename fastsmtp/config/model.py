@@ -26,7 +26,7 @@ from fastsmtp.policy.options import (
     PolicyOptions,
     SubmissionOptions,
 )
-from fastsmtp.smtp.options import LmtpOptions, SmtpOptions
+from fastsmtp.smtp.options import LmtpOptions, SendOptions, SmtpOptions
 from fastsmtp.store.options import StoreOptions
 from fastsmtp.trace.options import WhyOptions
 
@@ -85,6 +85,7 @@ class Config:
     submission: SubmissionOptions = field(default_factory=SubmissionOptions)
     auth: AuthOptions = field(default_factory=AuthOptions)
     lmtp: LmtpOptions = field(default_factory=LmtpOptions)
+    send: SendOptions = field(default_factory=SendOptions)
     store: StoreOptions = field(default_factory=StoreOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)

@@ -1,5 +1,7 @@
 """What an operator may set about the SMTP dialogue; defaults conform to RFC 5321."""
 
+import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,6 +162,17 @@ class LmtpOptions:
     )
 
 
+def _address_of(version: int) -> Callable[[str], str | None]:
+    def wrong(text: str) -> str | None:
+        try:
+            right = not text or ipaddress.ip_address(text).version == version
+        except ValueError:
+            right = False
+        return None if right else f"is not an IPv{version} address"
+
+    return wrong
+
+
 Level = Literal["none", "may", "encrypt", "verify"]
 """How much TLS a connection to another server must have."""
 
@@ -177,11 +190,18 @@ class SendOptions:
     )
     ca_file: str = option(
         "",
-        "PEM file of the authorities that verify trusts; empty: those of the system",
+        "PEM file of the authorities that verify trusts, its full path; empty: those of"
+        " the system",
         TEXT,
     )
-    source_ipv4: str = option("", "address to connect from over IPv4; empty: any", TEXT)
-    source_ipv6: str = option("", "address to connect from over IPv6; empty: any", TEXT)
+    source_ipv4: str = option(
+        *("", "address to connect from over IPv4; empty: any", TEXT),
+        check=_address_of(4),
+    )
+    source_ipv6: str = option(
+        *("", "address to connect from over IPv6; empty: any", TEXT),
+        check=_address_of(6),
+    )
     connect_timeout: float = option(
         30.0, "for a connection to one of a server's addresses", DURATION, low=1
     )
