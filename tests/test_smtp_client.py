@@ -47,10 +47,14 @@ class Call:
         return self.octets(b"".join(line.encode() + b"\r\n" for line in lines))
 
     def octets(self, data: bytes) -> bytes:
-        out = self.client.hear(data, len(data)) or b""
+        return self.all(self.client.hear(data, len(data)))
+
+    def all(self, out: bytes | None) -> bytes:
+        """What a driver writes that always has room."""
+        said = out or b""
         while self.client.pouring:
-            out += self.client.more() or b""
-        return out
+            said += self.client.more() or b""
+        return said + (self.client.take() or b"")
 
     def open(self, *offers: str) -> "Call":
         """Up to the first letter."""
@@ -62,10 +66,7 @@ class Call:
 
     def give(self, one: Letter) -> bytes:
         assert self.client.give(one, self.answers.append) is None
-        out = self.client.take() or b""
-        while self.client.pouring:
-            out += self.client.more() or b""
-        return out
+        return self.all(self.client.take())
 
 
 def codes(answers: list[Answer]) -> list[tuple[int, str]]:

@@ -95,6 +95,15 @@ cdef class Link(Connection):
 
     # inside
 
+    cdef int _last(self, bytes out) except -1:
+        """The last piece of a body, and what goes with it."""
+        cdef bytes behind = self.engine.take()
+        if out is not None and self.transport is not None:
+            self.write(out)
+        if behind is not None and self.transport is not None:
+            self.write(behind)
+        return 0
+
     cdef int _flow(self, bytes out) except -1:
         """Write, and more of a body while the peer reads it."""
         cdef object engine = self.engine
@@ -109,6 +118,9 @@ cdef class Link(Connection):
                 break
             pieces += 1
             out = engine.more()
+            if not engine.pouring:
+                self._last(out)
+                break
         if <long long> engine.progress != self.progress:
             self.progress = engine.progress
             self.since = self.clock.now

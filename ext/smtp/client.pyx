@@ -24,7 +24,7 @@ and a letter in READY:
 Laws
 - No socket, clock or task: the driver owns them, and ends what does not move within
   `patience` seconds of a step (`progress`).
-- Cutting the input differently changes nothing.
+- Cutting the input differently changes nothing, but what is said too early:
 - A reply counts only if something was written before it came that it can answer
   (`owed`). So nobody answers in advance: what stands behind the 220 to STARTTLS, or an
   early "250", ends the connection. 421 may come at any time.
@@ -164,6 +164,7 @@ cdef class Client:
     # what the server offers and we use
     cdef bint lmtp, pipelining, chunking, sized, eight_bit, smtputf8, dsn, requiretls
     cdef bint priority, submitters, by
+    cdef bint implicit
     cdef long long size
     # letters
     cdef _Post first, second
@@ -190,6 +191,7 @@ cdef class Client:
         self.manners = manners
         self.options = manners.options
         self.lmtp = manners.lmtp
+        self.implicit = manners.implicit
         self.cells = cells
         self.opened = opened
         self.trouble = trouble
@@ -296,7 +298,8 @@ cdef class Client:
         return None
 
     def more(self):
-        """The next piece of the body to write, or None."""
+        """The next piece of the body to write, or None. Behind the last one `take` may
+        have more."""
         cdef bytes piece
         if self.first is None or not self.first.pouring:
             return None
@@ -341,7 +344,7 @@ cdef class Client:
                 return AT_DATA
             return AT_LMTP if self.lmtp else AT_BODY
         if self.state == GREETING:
-            return AT_GREETING
+            return AT_TLS if self.implicit and not self.secured else AT_GREETING
         if self.state == HELLO or self.state == HELO_ONLY:
             return AT_EHLO
         if self.state == STARTING or self.state == SHAKING:
@@ -360,12 +363,18 @@ cdef class Client:
         self.parting = answer
         self.first = self.second = self.exchange = None
         if not ready:
-            self._tell(self.opened, answer)
+            self._open(answer)
         if first is not None:
             self._give_back(first, answer)
         if second is not None:
             self._give_back(second, answer._replace(stage="mail"))
         return 0
+
+    cdef int _open(self, answer) except -1:
+        """Whoever waits for READY is told, once."""
+        cdef object opened = self.opened
+        self.opened = None  # it may hold what holds us
+        return self._tell(opened, answer)
 
     cdef int _give_back(self, _Post post, answer) except -1:
         if post.answer is None:

@@ -17,19 +17,16 @@ cdef int begin_body(Client c, _Post post) except -1:
 
 
 cdef bytes pour(Client c, _Post post):
-    """Say the next piece; of a chunk it is returned instead."""
+    """Say the next piece; of a chunk it is returned instead, to be written before what
+    is said behind it."""
     cdef bytes piece = None
     if post.at < post.end:
         piece = next_piece(c, post)
-        if piece is None:
-            return None
-        if post.chunked:
-            return look(c, post, piece)
-        if not stuffed(c, post, piece):
+        if piece is None or not passed(c, post, piece):
             return None
     if post.at == post.end:
         end_body(c, post)
-    return None
+    return piece if post.chunked else None
 
 
 cdef bytes next_piece(Client c, _Post post):
@@ -50,34 +47,24 @@ cdef bytes next_piece(Client c, _Post post):
     return piece
 
 
-cdef bytes look(Client c, _Post post, bytes piece):
-    """A piece of a chunk, as it is; its reply is owed when it is the last."""
-    cdef size_t made
-    cdef Py_ssize_t n = PyBytes_GET_SIZE(piece)
-    stuff(&post.stuffing, <Octets> PyBytes_AS_STRING(piece), n, NULL, 0, &made)
-    if post.stuffing.bare >= 0 or (post.at == post.end and post.stuffing.after_cr):
-        refuse_body(c, post)
-        return None
-    return piece
-
-
-cdef bint stuffed(Client c, _Post post, bytes piece) except -1:
-    """Say a piece with its dots; false: it must not be said, and all has ended."""
+cdef bint passed(Client c, _Post post, bytes piece) except -1:
+    """Say a piece with its dots, of a chunk only look at it; false: it must not be said
+    and all has ended."""
     cdef Octets data = <Octets> PyBytes_AS_STRING(piece)
     cdef size_t n = PyBytes_GET_SIZE(piece)
     cdef size_t room = n + n // 32 + 8 * STUFF_BLOCK
     cdef size_t taken = 0
     cdef size_t made
-    cdef unsigned char *out
+    cdef unsigned char *out = NULL
     while taken < n:
-        out = c._room(room)
+        if not post.chunked:
+            out = c._room(room)
         taken += stuff(&post.stuffing, data + taken, n - taken, out, room, &made)
         if post.stuffing.bare >= 0:
-            refuse_body(c, post)
-            return False
+            break
         c.used += made
         room = n - taken + (n - taken) // 2 + 8 * STUFF_BLOCK
-    if post.at == post.end and post.stuffing.after_cr:
+    if post.stuffing.bare >= 0 or (post.at == post.end and post.stuffing.after_cr):
         refuse_body(c, post)
         return False
     return True
@@ -97,14 +84,16 @@ cdef int refuse_body(Client c, _Post post) except -1:
 cdef int end_body(Client c, _Post post) except -1:
     """All of it is said. The end of a body may begin the next group."""
     cdef Py_ssize_t replies = post.taken if c.lmtp else 1
-    if not post.chunked:
-        if not post.stuffing.begin:
-            c._put(b"\r\n.\r\n", 5)
-        else:
+    if post.chunked:
+        c.owed += replies  # its last piece goes out now
+    else:
+        c.fresh += replies
+        if post.stuffing.begin:
             c._put(b".\r\n", 3)
+        else:
+            c._put(b"\r\n.\r\n", 5)
     post.pouring = False
     post.ended = True
-    c.fresh += replies
     if c.second is not None and not c.second.begun and c.pipelining:
         begin(c, c.second)
     return 0

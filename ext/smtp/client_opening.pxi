@@ -151,4 +151,4 @@ cdef int proving(Client c, int code, Octets at, size_t n) except -1:
 cdef int ready(Client c) except -1:
     c.state = READY
     c.exchange = None
-    return c._tell(c.opened, None)
+    return c._open(None)

@@ -167,16 +167,18 @@ cdef int one_reply(Client c, int code, Octets at, size_t n) except -1:
     c.cells[place] += 1
     c.progress += 1
     c.octets = c.lines = c.texts = 0
+    if stage == AT_RSET:
+        stage = AT_MAIL  # that is what a letter waits for
+    if c.state == LEAVING:
+        return c._end(None)
     if code == 421:
-        return c._end(made_answer(code, at, n, AT_MAIL if c.resetting else stage))
+        return c._end(made_answer(code, at, n, stage))
     if not c.owed and c.state != GREETING:
         return unasked(c, code, at, n, stage)
     if c.owed:
         c.owed -= 1
     if c.state < READY:
         return opening(c, code, at, n)
-    if c.state == LEAVING:
-        return c._end(None)
     if c.resetting:
         return reset(c, code)
     return answered(c, c.first, code, at, n)
@@ -185,6 +187,6 @@ cdef int one_reply(Client c, int code, Octets at, size_t n) except -1:
 cdef int unasked(Client c, int code, Octets at, size_t n, Stage stage) except -1:
     """Nothing was said that this could answer. Who refuses a body while it comes means
     that body; it cannot be stopped but with the connection."""
-    if code >= 400 and c.first is not None and c.first.pouring:
+    if code >= 400 and (stage == AT_BODY or stage == AT_LMTP):
         return c._end(made_answer(code, at, n, stage))
     return c._end(out_of_step(code, stage))

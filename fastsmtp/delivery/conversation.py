@@ -322,6 +322,7 @@ class Switchboard:
         """A conversation that is ready for letters; raises `CannotConnect`."""
         level = terms.tls or self.options.tls
         options = self.options
+        self._prepare(level, terms)
         dial = Dial(
             places,
             stagger=options.stagger,
@@ -348,6 +349,19 @@ class Switchboard:
                     return await self._in_clear(place, terms)
             elif last.answer.stage == "auth":
                 raise last
+
+    def _prepare(self, level: Level, terms: Terms) -> None:
+        """See that there is what TLS needs, before anybody is called."""
+        why = ""
+        if level == "verify" and not terms.name:
+            why = "a certificate is to be verified, and there is no name for it"
+        elif level != "none" or terms.implicit:
+            try:
+                self.tls(level)
+            except OSError as error:  # SSLError is one
+                why = f"{self.options.ca_file}: {error.strerror or error}"
+        if why:
+            raise CannotConnect(Answer(0, "4.7.5", why, "tls"))
 
     async def _in_clear(self, place: Place, terms: Terms) -> Conversation:
         """TLS only may be, and did not come about: once more without (RFC 7435)."""

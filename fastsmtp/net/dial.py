@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -162,4 +163,4 @@ def _failure(place: Place, error: BaseException) -> Failure:
         why = REFUSED
     elif error.errno == errno.ETIMEDOUT:
         why = TIMEOUT
-    return Failure(place, why, error.strerror or str(error))
+    return Failure(place, why, os.strerror(error.errno) if error.errno else str(error))

@@ -79,7 +79,8 @@ class Client:
         the answers of its recipients."""
 
     def more(self) -> bytes | None:
-        """The next piece of the body to write, or None; at most 256 KiB are read."""
+        """The next piece of the body to write, or None; at most 256 KiB are read.
+        Behind the last piece `take` may have more."""
 
     def secure(self, version: str) -> bytes | None:
         """TLS is on; before the greeting, or because of `upgrade`. What was said in
