@@ -115,6 +115,26 @@ SESSION_WORDS = [
     *(b"XCLIENT ADDR=192.0.2.9 LOGIN=eve\r\n", b" NOTIFY=NEVER", b" RET=HDRS"),
     *(b" ORCPT=rfc822;a+2Bb", b" ENVID=Q+3D1", b" REQUIRETLS", b"\xc3\xa9", b"="),
 ]
+GREETED = b"220 mx\r\n250-mx\r\n250 PIPELINING\r\n"
+TAKEN = b"250 2.1.0 ok\r\n250 2.1.5 ok\r\n354 go on\r\n"
+REPLIES = [
+    GREETED + TAKEN + b"250 2.0.0 mine\r\n" + TAKEN + b"250 ok\r\n",
+    TAKEN + b"250 ok\r\n250 ok\r\n550 5.1.1 no\r\n250 ok\r\n354 go on\r\n250 ok\r\n",
+    b"250 ok\r\n550 no\r\n554 no\r\n250 reset\r\n" + TAKEN + b"451 later\r\n",
+    b"250 ok\r\n550 no\r\n354 go on\r\n554 nobody\r\n" + TAKEN + b"421 bye\r\n",
+    b"220 mx\r\n502 what\r\n250 mx\r\n" + TAKEN + b"250 ok\r\n",
+    b"220-a\r\n220 b\r\n250-mx\r\n250 STARTTLS\r\n220 go\r\n250 mx\r\n" + TAKEN,
+    b"220 mx\r\n250-mx\r\n250 AUTH LOGIN\r\n334 eA==\r\n334 eA==\r\n235 in\r\n",
+    b"220 mx\r\n250-mx\r\n250-CHUNKING\r\n250 LIMITS RCPTMAX=2\r\n" + TAKEN,
+]
+REPLY_WORDS = [
+    *(b"250 ok\r\n", b"354 go on\r\n", b"550 5.1.1 no\r\n", b"421 4.3.2 bye\r\n"),
+    *(b"250-", b"250", b"-", b" ", b"\r\n", b"\n", b"\r", b"\0", b"\xff", b"2.0.0 "),
+    *(b"220 go\r\n", b"235 in\r\n", b"334 \r\n", b"334 eA==\r\n", b"451 4.2.2 x\r\n"),
+    *(b"250-SIZE 9\r\n", b"250-CHUNKING\r\n", b"250-STARTTLS\r\n", b"250-DSN\r\n"),
+    *(b"250-AUTH PLAIN\r\n", b"x" * 500, b"250-" + b"y" * 90 + b"\r\n", b"9.9.9"),
+    *(GREETED, TAKEN),
+]
 
 TARGETS = {
     "body": (BODIES, BODY_WORDS),
@@ -122,6 +142,7 @@ TARGETS = {
     "address": (PATHS, PATH_WORDS),
     "record": (RECORDS, RECORD_WORDS),
     "session": (SESSIONS, SESSION_WORDS),
+    "replies": (REPLIES, REPLY_WORDS),
 }
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"

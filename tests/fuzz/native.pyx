@@ -15,6 +15,7 @@ import msgspec
 
 from fastsmtp.queue.message import decode_envelope
 from fastsmtp.store import record
+from tests.fuzz.call import Call
 from tests.fuzz.talk import Talk
 
 from bodyscan cimport BODY_ROOM, ENDED, BodyScan, Place, body_begin, body_feed
@@ -340,11 +341,19 @@ cdef uint32_t records(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
 
 cdef uint32_t session(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
     """A dialogue in pieces that are gone when the session has seen them."""
+    return in_pieces(corpus, made, Talk(<long> (draw(corpus) & 0xFFFF)))
+
+
+cdef uint32_t replies(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
+    """The same for a client and what a server says to it."""
+    return in_pieces(corpus, made, Call(<long> (draw(corpus) & 0xFFFF)))
+
+
+cdef uint32_t in_pieces(Corpus *corpus, Input *made, talk) except? 0xFFFFFFFE:
     cdef size_t step = 1 + below(corpus, INPUT_MAX if below(corpus, 4) else 30)
     cdef size_t at = 0
     cdef size_t n
     cdef unsigned char *piece
-    talk = Talk(<long> (draw(corpus) & 0xFFFF))
     while at < made.n:
         n = min(step, made.n - at)
         piece = _exact(made.data + at, n)
@@ -367,13 +376,15 @@ cdef Target _target(name) except *:
         return records
     if name == "session":
         return session
+    if name == "replies":
+        return replies
     raise ValueError(f"no target {name!r}")
 
 
 cdef class Fuzzer:
     """One target with its corpus; `run` as often as you like.
 
-    target  body, command, address, record or session
+    target  body, command, address, record, session or replies
     inputs, tokens  to begin with; longer ones than INPUT_MAX are cut
     """
 

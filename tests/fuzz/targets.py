@@ -29,6 +29,7 @@ from fastsmtp.wire import address
 from fastsmtp.wire.command import SyntaxFault, find_line, parse
 from fastsmtp.wire.originator import mailboxes, read_header, without
 from fastsmtp.wire.scan import BodyScanner
+from tests.fuzz.call import replies
 from tests.fuzz.talk import session
 
 
@@ -210,6 +211,7 @@ FACES: dict[str, Target] = {
     "address": mailbox,
     "record": records,
     "session": session,
+    "replies": replies,
     "proxy": proxy,
     "sasl": sasl,
     "originator": originator,
