@@ -1,26 +1,36 @@
-/* load: an SMTP client that costs next to nothing, for measuring servers on loopback.
+/* load: an SMTP or LMTP client that costs next to nothing, for measuring servers.
  *
  * One thread, one epoll set, edge triggered. Every session plays one dialogue:
  *
- *     connect, EHLO, ( MAIL, RCPT × n, DATA, body ) × many, QUIT
+ *     connect, EHLO, [STARTTLS, EHLO,] [AUTH,] ( MAIL, RCPT × n, DATA, body ) × many, QUIT
  *
  * and waits for each reply, as a client without PIPELINING does (--pipeline sends
- * MAIL, RCPT and DATA together; --bdat sends the message as one chunk instead of DATA). A reply is read by a four-column automaton, so that
- * no session owns a buffer; the body is one read-only text shared by all sessions, and
- * only a head of some 200 octets, with the unique Message-ID, belongs to a session.
+ * MAIL, RCPT and DATA together; --bdat sends the message as one chunk instead of DATA).
+ * A reply is read by a four-column automaton, so that no session owns a buffer; texts
+ * are shared by all sessions, and only a head of some 200 octets, with the unique
+ * Message-ID, belongs to a session.
+ *
+ * Closed loop: a session begins its next message when the last one is acknowledged. Open
+ * loop (--rate): messages are due at fixed times, or with --poisson at random ones; one
+ * that finds no free session waits, and its latency counts from when it was due, so
+ * that a stall of the server is seen by every message that it holds up.
  *
  * --tls begins with a TLS 1.3 handshake, --starttls says STARTTLS; --resume lets each
  * session resume the TLS session of its last connection. With --handshakes a session
  * only connects, shakes hands and leaves, and these count in place of messages.
  *
- * Prints one JSON object. Exit status: 0 all acknowledged, 1 something was refused or
- * broke (without --tolerant), 2 bad usage, 3 nothing moved for --timeout seconds.
+ * Prints one JSON object, and with --interval another every so many seconds before it,
+ * of what came since the last. Two latencies: `latency_us` from the last octet of a body
+ * to its 250, `whole_us` from when the message was due, or begun, to the same.
+ * Exit status: 0 all acknowledged, 1 something was refused or broke (without
+ * --tolerant), 2 bad usage, 3 nothing moved for --timeout seconds.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -31,68 +41,66 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "histogram.h"
+#include "load_options.h"
+#include "corpus.h"
 #include "tls.h"
 
 enum {
-    EVENTS = 256,         /* taken from epoll in one call */
-    REPLY_OCTETS = 4096,  /* one read; replies are some 50 octets */
-    HEAD_OCTETS = 512,    /* header section of a message */
-    COMMAND_OCTETS = 512, /* one command; a pipelined group is built in `group` */
-    ID_DIGITS = 12,       /* decimal digits of the counter in a Message-ID */
-    LINE_OCTETS = 78,     /* a line of the body, CRLF included */
-    PAUSE_MS = 20,        /* before a broken session connects again */
-    FINE = 32,            /* histogram buckets per power of two: 3 % apart */
+    EVENTS = 256,        /* taken from epoll in one call */
+    REPLY_OCTETS = 4096, /* one read; replies are some 50 octets */
+    CODES = 600,         /* of replies */
+    PAUSE_MS = 20,       /* before a broken session connects again */
+    GRACE_NS = 1000000000,
+    FIRST_DUE_NS = 50000000, /* until sessions that stay are connected */
 };
 
 enum state {
-    AWAY, CONNECTING, SHAKING, GREETING, EHLO, STARTTLS, MAIL, RCPT, DATA, BODY, RSET, QUIT
+    AWAY, CONNECTING, SHAKING, GREETING, EHLO, STARTTLS, AUTH, IDLE, MAIL, RCPT, DATA,
+    BODY, RSET, QUIT
 };
 
 struct session {
     int fd;
     void *ssl;    /* NULL: in clear */
     void *ticket; /* what the next connection resumes with */
+    const struct login *login;
+    const struct text *text;
     uint8_t state;
     uint8_t column; /* of the reply line that is being read, at most 4 */
     uint8_t last;   /* this line ends the reply (no '-' after the code) */
     uint8_t failed; /* this transaction was refused */
-    uint16_t code;
+    uint8_t taken;  /* `number` and `due` are of a message yet to be sent */
+    uint16_t code, worst; /* of this reply; the highest of a group */
     uint32_t pending; /* replies still due before the next step */
     uint32_t recipient;
     uint64_t number; /* of the message in flight */
+    uint64_t due;    /* ns: when it was to begin */
     uint64_t since;  /* ns; BODY: when its last octet was written; AWAY: when it broke */
     size_t sent, size; /* of what is being written; sent == size: nothing */
+    size_t head_at, head_size, id_at; /* where in `head` what is sent begins; its size */
     char head[HEAD_OCTETS];
 };
 
-static struct {
-    const char *host, *to, *from, *tag, *acked;
-    int port, sessions, recipients, mailboxes, per_connection, pipeline, tolerant;
-    int implicit, starttls, resume, handshakes, bdat;
-    size_t payload;
-    uint64_t messages;
-    double seconds, timeout;
-} opt = {
-    .host = "127.0.0.1", .to = "user@example.test", .from = "load@sender.example",
-    .tag = "", .sessions = 20, .recipients = 1, .payload = 4096,
-    .messages = UINT64_MAX, .timeout = 60,
-};
-
-static struct sockaddr_storage peer;
-static socklen_t peer_size;
-static struct session *sessions;
-static int poller, acked_file = -1, away, stopping;
+static struct session *sessions, **idle;
+static int poller, timer, acked_file = -1, away, idle_count, stopping;
 static volatile sig_atomic_t told_to_stop;
 static uint64_t started, acknowledged, refused, broken, shaken, resumed;
-static uint64_t begun_at, deadline, last_progress, finished_at;
-static char *body, *group, acked_text[EVENTS * 64];
-static size_t body_size, head_size, id_at, group_size, acked_size;
+static uint64_t replies[CODES];
+static uint64_t begun_at, deadline, last_progress, finished_at, next_report;
+static uint64_t timer_set, chance;
+static double next_due, gap; /* ns; open loop */
+static char *group, acked_text[EVENTS * 64];
+static size_t acked_size, sender_size;
 static char first_error[256];
-static uint64_t latency[64 * FINE], slowest;
+static struct histogram waited, whole;
 
 static uint64_t now(void) {
     struct timespec t;
@@ -105,82 +113,34 @@ static void complain(const char *what, const char *detail) {
         snprintf(first_error, sizeof first_error, "%s: %s", what, detail);
 }
 
-static void observe(uint64_t ns) {
-    uint64_t us32 = ns * FINE / 1000 + FINE; /* microseconds + 1 in steps of 1/32 */
-    int power = 63 - __builtin_clzll(us32) - 5;
-    latency[(size_t)power * FINE + ((us32 >> power) & (FINE - 1))]++;
-    if (ns > slowest)
-        slowest = ns;
-}
-
-static double percentile(double part) {
-    uint64_t all = 0, seen = 0;
-    for (size_t i = 0; i < 64 * FINE; i++)
-        all += latency[i];
-    for (size_t i = 0; i < 64 * FINE; i++) {
-        seen += latency[i];
-        if (seen && (double)seen >= part * (double)all) {
-            double us = (double)((i % FINE + FINE) << (i / FINE)) / FINE - 1;
-            return us < (double)slowest / 1000 ? us : (double)slowest / 1000;
-        }
-    }
-    return 0;
-}
-
 /* -- what is sent ---------------------------------------------------------------- */
 
-static int write_head(char *text, const char *chunk, const char *date) {
-    return snprintf(text, HEAD_OCTETS,
-                    "%sFrom: <%s>\r\nTo: <%s>\r\nDate: %s\r\nSubject: load\r\n"
-                    "Message-ID: <%s%0*d@load.invalid>\r\n\r\n",
-                    chunk, opt.from, opt.to, date, opt.tag, ID_DIGITS, 0);
-}
-
 static void compose(void) {
-    char date[64], text[HEAD_OCTETS], chunk[40] = "";
-    time_t clock = time(NULL);
-    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S +0000", gmtime(&clock));
-    if (opt.payload == 1)
-        opt.payload = 2; /* the least that is a line */
-    int n = write_head(text, chunk, date);
-    if (opt.bdat && n > 0) {
-        snprintf(chunk, sizeof chunk, "BDAT %zu LAST\r\n", (size_t)n + opt.payload);
-        n = write_head(text, chunk, date);
+    for (int i = 0; i < opt.sessions; i++) {
+        struct session *s = &sessions[i];
+        s->login = login_count ? &logins[(size_t)i % login_count] : NULL;
+        s->head_size = write_head(s->head + CHUNK_OCTETS,
+                                  s->login ? s->login->address : opt.from, &s->id_at);
+        s->head_at = CHUNK_OCTETS;
     }
-    if (n < 0 || (size_t)n >= sizeof text) {
-        fputs("load: --from, --to and --tag are too long together\n", stderr);
-        exit(2);
-    }
-    head_size = (size_t)n;
-    id_at = (size_t)(strstr(text, "Message-ID: <") - text) + 13 + strlen(opt.tag);
-    for (int i = 0; i < opt.sessions; i++)
-        memcpy(sessions[i].head, text, head_size);
-    body = malloc(opt.payload + LINE_OCTETS + 3);
-    for (size_t i = 0; i < opt.payload; i++) {
-        size_t column = i % LINE_OCTETS;
-        body[i] = column == LINE_OCTETS - 2   ? '\r'
-                  : column == LINE_OCTETS - 1 ? '\n'
-                                              : (char)('a' + i / LINE_OCTETS % 26);
-    }
-    if (opt.payload >= 2) /* the last line ends whatever its length */
-        memcpy(body + opt.payload - 2, "\r\n", 2);
-    if (opt.payload >= 3 && body[opt.payload - 3] == '\r')
-        body[opt.payload - 3] = 'z';
-    memcpy(body + opt.payload, ".\r\n", 3);
-    body_size = opt.payload + (opt.bdat ? 0 : 3);
 }
 
-static size_t recipient(char *out, size_t room, uint64_t number, uint32_t n) {
-    int size;
-    if (opt.mailboxes) {
-        uint64_t box = (number * (uint64_t)opt.recipients + n) % (uint64_t)opt.mailboxes;
-        size = snprintf(out, room, "RCPT TO:<user%04d@%s>\r\n", (int)box + 1,
-                        strchr(opt.to, '@') + 1);
-    } else if (n + 1 < (uint32_t)opt.recipients) /* as smtp-source names them */
-        size = snprintf(out, room, "RCPT TO:<%d%s>\r\n", opt.recipients - (int)n, opt.to);
-    else
-        size = snprintf(out, room, "RCPT TO:<%s>\r\n", opt.to);
-    return (size_t)size;
+/* Puts number and, with --bdat, the command into the head. */
+static void address(struct session *s) {
+    uint64_t rest = s->number;
+    char *digits = s->head + CHUNK_OCTETS + s->id_at;
+    for (int i = ID_DIGITS; i-- > 0; rest /= 10)
+        digits[i] = (char)('0' + rest % 10);
+    s->text = text_of(s->number);
+    if (!opt.bdat)
+        return;
+    char chunk[CHUNK_OCTETS];
+    s->head_size -= CHUNK_OCTETS - s->head_at; /* the last command's */
+    int n = snprintf(chunk, sizeof chunk, "BDAT %zu LAST\r\n",
+                     s->head_size + s->text->size);
+    s->head_at = (size_t)(CHUNK_OCTETS - n);
+    s->head_size += (size_t)n;
+    memcpy(s->head + s->head_at, chunk, (size_t)n);
 }
 
 static void watch(struct session *s, uint32_t events, int how) {
@@ -207,29 +167,31 @@ static void say(struct session *s, enum state state, const char *text, size_t si
 /* A record of head and body from `sent` on; the same again when it must wait. */
 static ssize_t put_record(struct session *s) {
     size_t from = s->sent, all = 0;
-    if (from < head_size) {
-        all = head_size - from;
-        memcpy(tls.record, s->head + from, all);
-        from = head_size;
+    if (from < s->head_size) {
+        all = s->head_size - from;
+        memcpy(tls.record, s->head + s->head_at + from, all);
+        from = s->head_size;
     }
-    size_t rest = body_size - (from - head_size);
+    size_t rest = s->text->size - (from - s->head_size);
     size_t more = rest < RECORD_OCTETS - all ? rest : RECORD_OCTETS - all;
-    memcpy(tls.record + all, body + from - head_size, more);
+    memcpy(tls.record + all, s->text->octets + from - s->head_size, more);
     return put(s, tls.record, all + more);
 }
 
 static void say_body(struct session *s) {
     while (s->sent < s->size) {
-        struct iovec parts[2] = {{s->head, head_size}, {body, body_size}};
+        struct iovec parts[2] = {{s->head + s->head_at, s->head_size},
+                                 {s->text->octets, s->text->size}};
         struct iovec *first = parts;
         size_t skip = s->sent;
-        if (skip >= head_size) {
-            skip -= head_size;
+        if (skip >= s->head_size) {
+            skip -= s->head_size;
             first++;
         }
         first->iov_base = (char *)first->iov_base + skip;
         first->iov_len -= skip;
         struct msghdr m = {.msg_iov = first, .msg_iovlen = (size_t)(parts + 2 - first)};
+        s->since = now();
         ssize_t n = s->ssl ? put_record(s) : sendmsg(s->fd, &m, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN)
             return; /* EPOLLOUT comes: every session is registered for both */
@@ -239,55 +201,89 @@ static void say_body(struct session *s) {
         }
         s->sent += (size_t)n;
     }
-    s->since = now();
 }
 
 static void begin_body(struct session *s) {
     s->state = BODY;
-    s->pending = 1;
+    s->pending = opt.lmtp ? (uint32_t)opt.recipients : 1; /* RFC 2033, 4.2 */
     s->sent = 0;
-    s->size = head_size + body_size;
+    s->size = s->head_size + s->text->size;
     say_body(s);
 }
 
 /* -- the dialogue ---------------------------------------------------------------- */
 
+/* In an open loop all that was due before the end is sent, but for what a server that
+ * cannot keep up has left a second later. */
+static int is_late(void) {
+    uint64_t t = deadline ? now() : 0;
+    if (opt.rate > 0 && t < deadline + GRACE_NS)
+        return deadline && (uint64_t)next_due >= deadline;
+    return deadline && t >= deadline;
+}
+
 static int out_of_work(void) {
-    if (!stopping && (started >= opt.messages || told_to_stop ||
-                      (deadline && now() >= deadline)))
+    if (!stopping && (started >= opt.messages || told_to_stop || is_late()))
         stopping = 1;
     return stopping;
 }
 
+static double until_next(void) {
+    if (!opt.poisson)
+        return gap;
+    chance = scrambled(chance);
+    return -log(((double)(chance >> 11) + 1) / 9007199254740993.0) * gap;
+}
+
+/* Gives the session its next message, when one is due. */
+static int take(struct session *s) {
+    if (s->taken)
+        return 1;
+    uint64_t t = now();
+    if (opt.rate > 0 && (uint64_t)next_due > t)
+        return 0;
+    s->due = opt.rate > 0 ? (uint64_t)next_due : t;
+    next_due += opt.rate > 0 ? until_next() : 0;
+    s->number = started++;
+    s->taken = 1;
+    return 1;
+}
+
 static void begin_message(struct session *s) {
-    char text[COMMAND_OCTETS];
-    if (out_of_work()) {
+    if (!s->taken && out_of_work()) {
         say(s, QUIT, "QUIT\r\n", 6);
         return;
     }
-    s->number = started++;
-    s->recipient = 0;
-    s->failed = 0;
-    uint64_t rest = s->number;
-    for (int i = ID_DIGITS; i-- > 0; rest /= 10)
-        s->head[id_at + (size_t)i] = (char)('0' + rest % 10);
-    if (opt.pipeline) {
-        size_t size = group_size;
-        for (int n = 0; n < opt.recipients; n++)
-            size += recipient(group + size, COMMAND_OCTETS, s->number, (uint32_t)n);
-        if (opt.bdat) {
-            s->recipient = (uint32_t)opt.recipients;
-            say(s, RCPT, group, size);
-            s->pending = 1 + (uint32_t)opt.recipients;
-            return;
-        }
-        memcpy(group + size, "DATA\r\n", 6);
-        say(s, DATA, group, size + 6);
-        s->pending = 2 + (uint32_t)opt.recipients;
+    if (!take(s)) {
+        s->state = IDLE;
+        idle[idle_count++] = s;
         return;
     }
-    memcpy(text, group, group_size);
-    say(s, MAIL, text, group_size);
+    s->taken = 0;
+    s->recipient = 0;
+    s->failed = 0;
+    s->worst = 0;
+    address(s);
+    size_t size = sender_size;
+    if (s->login)
+        size = (size_t)snprintf(group, COMMAND_OCTETS, "MAIL FROM:<%s>\r\n",
+                                s->login->address);
+    if (!opt.pipeline) {
+        say(s, MAIL, group, size);
+        return;
+    }
+    for (int n = 0; n < opt.recipients; n++)
+        size += recipient(group + size, COMMAND_OCTETS, s->number, (uint32_t)n);
+    uint32_t due = 1 + (uint32_t)opt.recipients;
+    if (opt.bdat) {
+        s->recipient = (uint32_t)opt.recipients;
+        say(s, RCPT, group, size);
+        s->pending = due;
+        return;
+    }
+    memcpy(group + size, "DATA\r\n", 6);
+    say(s, DATA, group, size + 6);
+    s->pending = due + 1;
 }
 
 static void next_recipient(struct session *s) {
@@ -306,7 +302,8 @@ static void next_recipient(struct session *s) {
 
 static void note_acknowledged(struct session *s) {
     uint64_t t = now();
-    observe(t - s->since);
+    observe(&waited, t - s->since);
+    observe(&whole, t - s->due);
     last_progress = finished_at = t;
     acknowledged++;
     if (acked_file >= 0)
@@ -330,7 +327,7 @@ static void give_up(struct session *s) {
     s->failed = 1;
     refused++;
     last_progress = now();
-    snprintf(text, sizeof text, "%d", s->code);
+    snprintf(text, sizeof text, "%d", s->worst);
     complain("refused", text);
     if (opt.tolerant) { /* as a polite client: leave, come back after a pause */
         say(s, QUIT, "QUIT\r\n", 6);
@@ -370,7 +367,16 @@ static void retire(struct session *s, int at_once) {
     away++;
 }
 
+static void leave_idle(struct session *s) {
+    int i = 0;
+    while (idle[i] != s)
+        i++;
+    idle[i] = idle[--idle_count];
+}
+
 static void lose(struct session *s, const char *why) {
+    if (s->state == IDLE)
+        leave_idle(s);
     if (s->state != QUIT) {
         complain(why, strerror(errno));
         broken++;
@@ -387,10 +393,12 @@ static void connect_session(struct session *s) {
         perror("load: socket");
         exit(2);
     }
-    setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (!opt.path)
+        setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     s->state = CONNECTING;
     s->column = 0;
     s->last = s->failed = 0;
+    s->worst = 0;
     s->sent = s->size = 0;
     s->pending = 1;
     away--;
@@ -401,11 +409,21 @@ static void connect_session(struct session *s) {
     watch(s, EPOLLIN | EPOLLOUT | EPOLLRDHUP, EPOLL_CTL_ADD);
 }
 
+static void say_hello(struct session *s) {
+    say(s, EHLO, opt.lmtp ? "LHLO load.invalid\r\n" : "EHLO load.invalid\r\n", 19);
+}
+
+static void log_in(struct session *s) {
+    char text[600];
+    int n = snprintf(text, sizeof text, "AUTH PLAIN %s\r\n", s->login->plain);
+    say(s, AUTH, text, (size_t)n);
+}
+
 static void note_shaken(struct session *s) {
     shaken++;
     resumed += (uint64_t)tls.SSL_session_reused(s->ssl);
     if (opt.starttls) {
-        say(s, EHLO, "EHLO load.invalid\r\n", 19);
+        say_hello(s);
         return;
     }
     s->state = GREETING;
@@ -432,14 +450,14 @@ static void begin_tls(struct session *s) {
 /* Only handshakes are counted: the greeting, or the second EHLO, is the end of one. */
 static void leave_again(struct session *s) {
     started++;
-    s->since = begun_at;
+    s->since = s->due = begun_at;
     note_acknowledged(s);
     retire(s, 1);
 }
 
 /* A whole reply has come and no other is due: take the next step. */
 static void advance(struct session *s) {
-    int good = s->code >= 200 && s->code < 400;
+    int good = s->worst < 400;
     switch ((enum state)s->state) {
     case CONNECTING:
     case GREETING:
@@ -448,15 +466,20 @@ static void advance(struct session *s) {
         else if (opt.handshakes && opt.implicit)
             leave_again(s);
         else
-            say(s, EHLO, "EHLO load.invalid\r\n", 19);
+            say_hello(s);
         break;
     case EHLO:
         if (opt.starttls && !s->ssl)
             say(s, STARTTLS, "STARTTLS\r\n", 10);
         else if (opt.handshakes)
             leave_again(s);
+        else if (s->login)
+            log_in(s);
         else
             begin_message(s);
+        break;
+    case AUTH:
+        good ? begin_message(s) : lose(s, "AUTH");
         break;
     case STARTTLS:
         if (good)
@@ -491,8 +514,32 @@ static void advance(struct session *s) {
         retire(s, opt.per_connection && !s->failed);
         break;
     case SHAKING:
+    case IDLE:
     case AWAY:
         break;
+    }
+}
+
+/* Nothing was asked, and yet it speaks: 421 and the end (RFC 5321, 3.8). */
+static void hear_unasked(struct session *s) {
+    complain("unasked reply", "while idle");
+    lose(s, "unasked reply");
+}
+
+static void note_reply(struct session *s) {
+    if (s->code < CODES)
+        replies[s->code]++;
+    if (s->code < 200 || s->code >= CODES)
+        s->code = 599;
+    if (s->code > s->worst)
+        s->worst = s->code;
+    if (s->state == IDLE) {
+        hear_unasked(s);
+        return;
+    }
+    if (--s->pending == 0) {
+        advance(s);
+        s->worst = 0;
     }
 }
 
@@ -514,8 +561,8 @@ static void reply_octets(struct session *s, const char *p, const char *end) {
         if (s->column < 4)
             s->last = 1;
         s->column = 0;
-        if (s->last && --s->pending == 0)
-            advance(s);
+        if (s->last)
+            note_reply(s);
     }
 }
 
@@ -549,8 +596,11 @@ static void reconnect(void) {
     uint64_t t = now();
     for (int i = 0; i < opt.sessions && away; i++) {
         struct session *s = &sessions[i];
-        if (s->state == AWAY && (!s->since || t - s->since > PAUSE_MS * 1000000ull))
-            connect_session(s);
+        if (s->state != AWAY || (s->since && t - s->since <= PAUSE_MS * 1000000ull))
+            continue;
+        if (opt.per_connection && !opt.handshakes && (out_of_work() || !take(s)))
+            return; /* the message is due before its connection */
+        connect_session(s);
     }
 }
 
@@ -561,114 +611,121 @@ static void abandon(void) {
             retire(&sessions[i], 0);
 }
 
+static double spent_us(void) {
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
+}
+
+static void print_counts(void) {
+    const char *comma = "";
+    printf("\"started\": %llu, \"acknowledged\": %llu, \"refused\": %llu, "
+           "\"broken\": %llu, \"replies\": {",
+           (unsigned long long)started, (unsigned long long)acknowledged,
+           (unsigned long long)refused, (unsigned long long)broken);
+    for (int code = 0; code < CODES; code++)
+        if (replies[code]) {
+            printf("%s\"%d\": %llu", comma, code, (unsigned long long)replies[code]);
+            comma = ", ";
+        }
+    printf("}, ");
+}
+
+/* Counts are of the whole run so far, histograms of the interval; `behind` are messages
+ * that were due and have no session yet. */
+static void report_interval(void) {
+    uint64_t t = now(), late = 0, end = deadline && t > deadline ? deadline : t;
+    if (opt.rate > 0 && (double)end > next_due)
+        late = (uint64_t)(((double)end - next_due) / gap) + 1;
+    printf("{\"at\": %.3f, \"clock\": %.6f, ", (double)(t - begun_at) / 1e9, (double)t / 1e9);
+    print_counts();
+    printf("\"behind\": %llu, \"cpu_seconds\": %.6f, \"waited\": ",
+           (unsigned long long)late, spent_us() / 1e6);
+    print_new(&waited);
+    printf(", \"whole\": ");
+    print_new(&whole);
+    printf("}\n");
+    fflush(stdout);
+    next_report += (uint64_t)(opt.interval * 1e9);
+    if (next_report <= t)
+        next_report = t + (uint64_t)(opt.interval * 1e9);
+}
+
+static void print_percentiles(const char *name, const struct histogram *h) {
+    printf("\"%s\": {\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, \"p999\": %.0f, "
+           "\"max\": %.0f}, ", name, percentile(h, 0.5), percentile(h, 0.9),
+           percentile(h, 0.99), percentile(h, 0.999), (double)h->slowest / 1000);
+}
+
+static void report(void) {
+    double took = (double)((finished_at ? finished_at : now()) - begun_at) / 1e9;
+    double count = acknowledged ? (double)acknowledged : 1;
+    if (opt.interval > 0)
+        report_interval();
+    printf("{");
+    print_counts();
+    printf("\"seconds\": %.6f, \"rate\": %.1f, \"cpu_us\": %.2f, ", took,
+           (double)acknowledged / took, spent_us() / count);
+    print_percentiles("latency_us", &waited);
+    print_percentiles("whole_us", &whole);
+    printf("\"handshakes\": %llu, \"resumed\": %llu, \"first_error\": \"%s\"}\n",
+           (unsigned long long)shaken, (unsigned long long)resumed, first_error);
+}
+
+/* Sessions that wait take what is due now; the timer is set to the next that will be. */
+static void serve_due(void) {
+    uint64_t t = now();
+    while (idle_count && ((uint64_t)next_due <= t || out_of_work()))
+        begin_message(idle[--idle_count]);
+    uint64_t due = (uint64_t)next_due;
+    if (due > t && due != timer_set && (idle_count || (away && opt.per_connection))) {
+        struct itimerspec when = {.it_value = {(time_t)(due / 1000000000u),
+                                               (long)(due % 1000000000u)}};
+        timerfd_settime(timer, TFD_TIMER_ABSTIME, &when, NULL);
+        timer_set = due;
+    }
+}
+
+static void handle(struct session *s, uint32_t events) {
+    if (s->fd < 0)
+        return;
+    if (s->state == CONNECTING && opt.implicit) {
+        if (events & EPOLLOUT)
+            begin_tls(s);
+        return;
+    }
+    if (s->state == SHAKING)
+        shake(s);
+    if (s->fd >= 0 && s->sent < s->size && (events & EPOLLOUT))
+        say_body(s);
+    if (s->fd >= 0 && s->state != SHAKING && (events & ~(uint32_t)EPOLLOUT))
+        hear(s, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+}
+
 static int turn(void) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(poller, events, EVENTS, away ? PAUSE_MS / 4 : 100);
-    for (int i = 0; i < n; i++) {
-        struct session *s = events[i].data.ptr;
-        if (s->fd < 0)
-            continue;
-        if (s->state == CONNECTING && opt.implicit) {
-            if (events[i].events & EPOLLOUT)
-                begin_tls(s);
-            continue;
-        }
-        if (s->state == SHAKING)
-            shake(s);
-        if (s->fd >= 0 && s->sent < s->size && (events[i].events & EPOLLOUT))
-            say_body(s);
-        if (s->fd >= 0 && s->state != SHAKING && (events[i].events & ~(uint32_t)EPOLLOUT))
-            hear(s, (events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
-    }
+    for (int i = 0; i < n; i++)
+        if (events[i].data.ptr)
+            handle(events[i].data.ptr, events[i].events);
     if (acked_size)
         note_acked_on_disk();
     if (n == 0 && out_of_work())
         abandon();
-    if (away == opt.sessions && out_of_work())
-        return 0;
     if (away && !out_of_work())
         reconnect();
+    if (opt.rate > 0)
+        serve_due();
+    if (away == opt.sessions && out_of_work())
+        return 0;
+    if (next_report && now() >= next_report)
+        report_interval();
     if (n <= 0 && now() - last_progress > (uint64_t)(opt.timeout * 1e9)) {
         complain("timeout", "no reply");
         return -1;
     }
     return 1;
-}
-
-static void report(void) {
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    double cpu = (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e6 +
-                 (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec);
-    double took = (double)((finished_at ? finished_at : now()) - begun_at) / 1e9;
-    double count = acknowledged ? (double)acknowledged : 1;
-    printf("{\"started\": %llu, \"acknowledged\": %llu, \"refused\": %llu, "
-           "\"broken\": %llu, \"seconds\": %.6f, \"rate\": %.1f, \"cpu_us\": %.2f, "
-           "\"latency_us\": {\"p50\": %.0f, \"p90\": %.0f, \"p99\": %.0f, "
-           "\"p999\": %.0f, \"max\": %.0f}, \"handshakes\": %llu, "
-           "\"resumed\": %llu, \"first_error\": \"%s\"}\n",
-           (unsigned long long)started, (unsigned long long)acknowledged,
-           (unsigned long long)refused, (unsigned long long)broken, took,
-           (double)acknowledged / took, cpu / count, percentile(0.5), percentile(0.9),
-           percentile(0.99), percentile(0.999), (double)slowest / 1000,
-           (unsigned long long)shaken, (unsigned long long)resumed, first_error);
-}
-
-static void find_peer(void) {
-    struct sockaddr_in *v4 = (void *)&peer;
-    struct sockaddr_in6 *v6 = (void *)&peer;
-    if (inet_pton(AF_INET, opt.host, &v4->sin_addr) == 1 &&
-        ntohl(v4->sin_addr.s_addr) >> 24 == 127) {
-        v4->sin_family = AF_INET;
-        v4->sin_port = htons((uint16_t)opt.port);
-        peer_size = sizeof *v4;
-    } else if (inet_pton(AF_INET6, opt.host, &v6->sin6_addr) == 1 &&
-               IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr)) {
-        v6->sin6_family = AF_INET6;
-        v6->sin6_port = htons((uint16_t)opt.port);
-        peer_size = sizeof *v6;
-    } else {
-        fprintf(stderr, "load: %s is not a loopback address\n", opt.host);
-        exit(2);
-    }
-}
-
-static const struct option options[] = {
-    {"host", 1, 0, 'h'},       {"port", 1, 0, 'p'},           {"to", 1, 0, 't'},
-    {"from", 1, 0, 'f'},       {"sessions", 1, 0, 's'},       {"size", 1, 0, 'l'},
-    {"messages", 1, 0, 'm'},   {"seconds", 1, 0, 'd'},        {"recipients", 1, 0, 'r'},
-    {"mailboxes", 1, 0, 'b'},  {"per-connection", 0, 0, 'c'}, {"pipeline", 0, 0, 'i'},
-    {"tolerant", 0, 0, 'o'},   {"acked", 1, 0, 'a'},          {"tag", 1, 0, 'g'},
-    {"timeout", 1, 0, 'w'},    {"tls", 0, 0, 'x'},            {"starttls", 0, 0, 'y'},
-    {"resume", 0, 0, 'z'},     {"handshakes", 0, 0, 'k'},     {"bdat", 0, 0, 'n'},
-    {0, 0, 0, 0},
-};
-
-static void set(int letter) {
-    switch (letter) {
-    case 'h': opt.host = optarg; break;
-    case 'p': opt.port = atoi(optarg); break;
-    case 't': opt.to = optarg; break;
-    case 'f': opt.from = optarg; break;
-    case 's': opt.sessions = atoi(optarg); break;
-    case 'l': opt.payload = strtoul(optarg, NULL, 10); break;
-    case 'm': opt.messages = strtoull(optarg, NULL, 10); break;
-    case 'd': opt.seconds = atof(optarg); break;
-    case 'r': opt.recipients = atoi(optarg); break;
-    case 'b': opt.mailboxes = atoi(optarg); break;
-    case 'c': opt.per_connection = 1; break;
-    case 'i': opt.pipeline = 1; break;
-    case 'o': opt.tolerant = 1; break;
-    case 'a': opt.acked = optarg; break;
-    case 'g': opt.tag = optarg; break;
-    case 'w': opt.timeout = atof(optarg); break;
-    case 'x': opt.implicit = 1; break;
-    case 'y': opt.starttls = 1; break;
-    case 'z': opt.resume = 1; break;
-    case 'k': opt.handshakes = opt.per_connection = 1; break;
-    case 'n': opt.bdat = 1; break;
-    default: exit(2);
-    }
 }
 
 static void stop(int signal) {
@@ -677,21 +734,13 @@ static void stop(int signal) {
 }
 
 static void prepare(int argc, char **argv) {
-    for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;)
-        set(c);
-    if (!opt.port || opt.sessions < 1 || opt.recipients < 1 || !strchr(opt.to, '@') ||
-        (opt.messages == UINT64_MAX && opt.seconds <= 0)) {
-        fputs("usage: load --port N (--messages N | --seconds S) [--sessions N] "
-              "[--size OCTETS] [--recipients N] [--mailboxes N] [--per-connection] "
-              "[--pipeline] [--tolerant] [--acked FILE] [--tag T] [--to A] [--from A] "
-              "[--host LOOPBACK] [--timeout S] [--tls | --starttls] [--resume] "
-              "[--handshakes] [--bdat]\n", stderr);
-        exit(2);
-    }
+    read_options(argc, argv);
     find_peer();
+    prepare_corpus();
     sessions = calloc((size_t)opt.sessions, sizeof *sessions);
+    idle = calloc((size_t)opt.sessions, sizeof *idle);
     group = malloc(COMMAND_OCTETS * ((size_t)opt.recipients + 3));
-    group_size = (size_t)sprintf(group, "MAIL FROM:<%s>\r\n", opt.from);
+    sender_size = (size_t)snprintf(group, COMMAND_OCTETS, "MAIL FROM:<%s>\r\n", opt.from);
     compose();
     if (opt.acked)
         acked_file = open(opt.acked, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -700,19 +749,31 @@ static void prepare(int argc, char **argv) {
         exit(2);
     }
     if (opt.implicit || opt.starttls)
-        tls_open();
+        tls_open(0);
     signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
     signal(SIGTERM, stop);
     signal(SIGINT, stop);
 }
 
-int main(int argc, char **argv) {
-    int going;
-    prepare(argc, argv);
+static void set_clocks(void) {
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
     poller = epoll_create1(EPOLL_CLOEXEC);
+    timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    epoll_ctl(poller, EPOLL_CTL_ADD, timer, &e);
     begun_at = last_progress = now();
     if (opt.seconds > 0)
         deadline = begun_at + (uint64_t)(opt.seconds * 1e9);
+    if (opt.interval > 0)
+        next_report = begun_at + (uint64_t)(opt.interval * 1e9);
+    next_due = (double)(begun_at + (opt.per_connection ? 0 : FIRST_DUE_NS));
+    gap = opt.rate > 0 ? 1e9 / opt.rate : 0;
+    chance = opt.seed;
+}
+
+int main(int argc, char **argv) {
+    int going;
+    prepare(argc, argv);
+    set_clocks();
     for (int i = 0; i < opt.sessions; i++)
         sessions[i].fd = -1;
     away = opt.sessions;

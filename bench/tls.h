@@ -1,4 +1,4 @@
-/* The TLS of load.c: OpenSSL 3 by dlopen, with prototypes of our own, so that building
+/* The TLS of load.c and sink.c: OpenSSL 3 by dlopen, with prototypes of our own, so that building
  * needs no headers and running without --tls or --starttls needs no library. */
 #include <dlfcn.h>
 
@@ -18,6 +18,10 @@ enum {
 
 #define TLS_FUNCTIONS                                             \
     X(const void *, TLS_client_method, (void))                    \
+    X(const void *, TLS_server_method, (void))                    \
+    X(int, SSL_CTX_use_certificate_chain_file, (void *, const char *)) \
+    X(int, SSL_CTX_use_PrivateKey_file, (void *, const char *, int)) \
+    X(void, SSL_set_accept_state, (void *))                       \
     X(void *, SSL_CTX_new, (const void *))                        \
     X(long, SSL_CTX_ctrl, (void *, int, long, void *))            \
     X(void *, SSL_new, (void *))                                  \
@@ -45,21 +49,21 @@ static struct {
     char record[RECORD_OCTETS];
 } tls;
 
-static void tls_open(void) {
+static void tls_open(int server) {
     void *library = dlopen("libssl.so.3", RTLD_NOW);
     if (!library) {
-        fprintf(stderr, "load: %s\n", dlerror());
+        fprintf(stderr, "TLS: %s\n", dlerror());
         exit(2);
     }
 #define X(result, name, parameters)                               \
     *(void **)&tls.name = dlsym(library, #name);                  \
     if (!tls.name) {                                              \
-        fputs("load: libssl.so.3 has no " #name "\n", stderr);    \
+        fputs("TLS: libssl.so.3 has no " #name "\n", stderr);    \
         exit(2);                                                  \
     }
     TLS_FUNCTIONS
 #undef X
-    tls.context = tls.SSL_CTX_new(tls.TLS_client_method());
+    tls.context = tls.SSL_CTX_new(server ? tls.TLS_server_method() : tls.TLS_client_method());
     tls.SSL_CTX_ctrl(tls.context, CTRL_MIN_VERSION, TLS_1_3, NULL);
     tls.SSL_CTX_ctrl(tls.context, CTRL_MAX_VERSION, TLS_1_3, NULL);
     tls.SSL_CTX_ctrl(tls.context, CTRL_READ_AHEAD, 1, NULL);

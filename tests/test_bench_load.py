@@ -9,6 +9,7 @@ import socket
 import socketserver
 import subprocess
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email import message_from_bytes
@@ -18,6 +19,7 @@ import pytest
 
 from fastsmtp_bench import peers
 from fastsmtp_bench.native import program
+from fastsmtp_bench.sink import running
 from fastsmtp_bench.workloads import WORKLOADS
 
 pytestmark = [
@@ -184,6 +186,67 @@ def test_an_end_that_comes_with_a_reply_is_seen() -> None:
         finally:
             client.kill()
             client.wait()
+
+
+def test_an_open_loop_counts_from_when_a_message_was_due() -> None:
+    """One session, 50 ms a message, 100 due a second: most of the time is waiting."""
+    slow = {"rule": [{"when": "body", "delay": 0.05}]}
+    with running(slow) as here:
+        words = ["--rate", "100", "--seconds", "0.5", "--sessions", "1"]
+        status, said = load(here.port, *words)
+    assert (status, said["refused"], said["broken"]) == (0, 0, 0)
+    waited, whole = said["latency_us"], said["whole_us"]
+    assert isinstance(waited, dict)
+    assert isinstance(whole, dict)
+    assert 50_000 <= waited["p50"] < 200_000
+    assert whole["max"] > 700_000
+
+
+def test_an_open_loop_keeps_its_rate() -> None:
+    with running() as here:
+        for more in ([], ["--poisson"], ["--per-connection"]):
+            _, said = load(here.port, "--rate", "1000", "--seconds", "1", *more)
+            assert said["acknowledged"] == said["started"]
+            assert 850 <= int(str(said["started"])) <= 1150
+
+
+def test_logins_are_said_and_senders_are_theirs(tmp_path: Path) -> None:
+    logins = tmp_path / "logins"
+    logins.write_text("a@example.test pass\nb@example.test word\n")
+    words = ["--messages", "8", "--sessions", "4", "--logins", str(logins)]
+    with door() as server:
+        status, _ = load(server.server_address[1], *words)
+    assert status == 0
+    plain = {b64encode(b"\0a@example.test\0pass"), b64encode(b"\0b@example.test\0word")}
+    assert {c.split()[2] for c in server.commands if c.startswith(b"AUTH")} == plain
+    senders = {c for c in server.commands if c.startswith(b"MAIL")}
+    assert senders == {b"MAIL FROM:<%b@example.test>\r\n" % n for n in (b"a", b"b")}
+
+
+@pytest.mark.parametrize("way", [[], ["--bdat"]])
+def test_real_messages_go_as_they_are(tmp_path: Path, way: list[str]) -> None:
+    (tmp_path / "1.eml").write_bytes(b"Subject: one\n\n.dot\nend")
+    (tmp_path / "2.eml").write_bytes(b"Subject: two\r\n\r\n..\r\n\r\n")
+    (tmp_path / ".hidden").write_bytes(b"Subject: none\n\n")
+    words = ["--messages", "20", "--folder", str(tmp_path), "--tag", "t", *way]
+    with door() as server:
+        status, _ = load(server.server_address[1], *words)
+    assert status == 0
+    dot = b"" if way else b"."  # RFC 5321, 4.5.2
+    ids, texts = zip(*(m.split(b"\r\n", 1) for m in server.messages), strict=True)
+    assert set(texts) == {
+        b"Subject: one\r\n\r\n" + dot + b".dot\r\nend\r\n",
+        b"Subject: two\r\n\r\n" + dot + b"..\r\n\r\n",
+    }
+    assert sorted(ids) == [b"X-Load-ID: <t%012d@load.invalid>" % n for n in range(20)]
+
+
+@pytest.mark.parametrize("sizes", ["", "10:", "10:0", "x", "10;20"])
+def test_sizes_that_say_nothing_are_refused(sizes: str) -> None:
+    words = ["--port", "25", "--messages", "1", "--size", sizes]
+    done = subprocess.run([program("load"), *words], capture_output=True)
+    assert done.returncode == 2
+    assert b"--size" in done.stderr
 
 
 def test_only_loopback_is_spoken_to() -> None:
