@@ -1,11 +1,14 @@
-"""The accounts a measurement delivers to; nobody can log in to them."""
+"""The accounts a measurement delivers to, and those that log in."""
 
 import asyncio
+from collections.abc import Sequence
+from pathlib import Path
 
 from fastsmtp import config
+from fastsmtp.auth.passwords import hash_password, scram_keys
 from fastsmtp.cli.access import operations
 from fastsmtp.cli.remote import ask
-from fastsmtp.serve.operations import UserAdd
+from fastsmtp.serve.operations import Password, UserAdd
 from fastsmtp_bench.served import Served
 
 DOMAIN = "example.test"
@@ -15,11 +18,24 @@ USERS = ["user", *(f"{n}user" for n in range(2, 11))]  # as smtp-source names th
 def create(server: Served, mailboxes: int = 0) -> None:
     """Makes user@ and 2user@ … 10user@, and user0001@ … up to `mailboxes`."""
     names = USERS + [f"user{n:04}" for n in range(1, mailboxes + 1)]
-    asyncio.run(_add(server, [f"{name}@{DOMAIN}" for name in names]))
+    make(server.configuration, [f"{name}@{DOMAIN}" for name in names])
 
 
-async def _add(server: Served, addresses: list[str]) -> None:
-    async with operations(config.load(server.configuration)) as caller:
-        # Together: commits that wait are joined into one. No server runs yet.
-        adding = (ask(caller, "user.add", UserAdd(address)) for address in addresses)
-        await asyncio.gather(*adding)
+def make(
+    configuration: Path,
+    addresses: Sequence[str],
+    logins: Sequence[str] = (),
+    password: str = "",
+) -> None:
+    """Accounts that nobody can log in to, and `logins` that have one password; a server
+    may run or not. One record serves all: registration is not what is measured."""
+    record = Password(hash_password(password), scram_keys(password)) if logins else None
+    users = [UserAdd(address) for address in addresses]
+    users += [UserAdd(address, record) for address in logins]
+    asyncio.run(_add(configuration, users))
+
+
+async def _add(configuration: Path, users: list[UserAdd]) -> None:
+    async with operations(config.load(configuration)) as caller:
+        # Together: commits that wait are joined into one.
+        await asyncio.gather(*(ask(caller, "user.add", user) for user in users))

@@ -5,6 +5,8 @@ from importlib import import_module
 from typing import Final
 
 VERBS: Final = {
+    "run": ("run", "load, live progress, a verdict and a report"),
+    "compare": ("compare", "what changed between two runs, beyond noise"),
     "sink": ("sink", "a relay target that answers as large providers do"),
     "disk": ("disk", "what a durable write costs on a disk"),
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),

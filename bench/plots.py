@@ -1,0 +1,185 @@
+"""Plots as SVG text, for a page without scripts: lines, stacked areas, bars."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import floor, log10
+from typing import Final
+
+WIDTH: Final = 640
+HEIGHT: Final = 260
+LEFT: Final = 64
+RIGHT: Final = 14
+TOP: Final = 12
+BOTTOM: Final = 34
+COLORS: Final = 8  # classes c0 … c7 of the style sheet
+Points = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A name and its points, by x."""
+
+    name: str
+    points: Points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """What the axes mean.
+
+    x_label   under the plot
+    unit      behind the numbers of the y axis
+    y_least   the y axis goes at least so far
+    x_ticks   (place, text), when the ticks are not round numbers
+    """
+
+    x_label: str
+    unit: str = ""
+    y_least: float = 0.0
+    x_ticks: Sequence[tuple[float, str]] | None = None
+
+
+def number(value: float) -> str:
+    """Short, for an axis."""
+    if value and abs(value) < 0.01:
+        return f"{value:.1g}"
+    if abs(value) >= 1e6:
+        return f"{value / 1e6:g} M"
+    if abs(value) >= 1e4:
+        return f"{value / 1e3:g} k"
+    return f"{value:,.10g}"
+
+
+def ticks(top: float, wanted: int = 5) -> list[float]:
+    """Round numbers from 0 to at least `top`."""
+    if top <= 0:
+        return [0.0, 1.0]
+    raw = top / wanted
+    size = 10 ** floor(log10(raw))
+    step = next(m * size for m in (1, 2, 2.5, 5, 10) if m * size >= raw * 0.999)
+    count = 1
+    while step * count < top * 0.999:
+        count += 1
+    return [round(step * n, 10) for n in range(count + 1)]
+
+
+class Frame:
+    """Axes with a grid, and the way from values to places."""
+
+    def __init__(self, xs: tuple[float, float], top: float, axes: Axes) -> None:
+        self.axes, (self.x0, self.x1) = axes, xs
+        self.rows = ticks(max(top, axes.y_least))
+
+    def x(self, value: float) -> float:
+        span = (self.x1 - self.x0) or 1.0
+        return LEFT + (value - self.x0) / span * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - BOTTOM - value / self.rows[-1] * (HEIGHT - TOP - BOTTOM)
+
+    def at(self, x: float, y: float) -> str:
+        return f"{self.x(x):.1f},{self.y(y):.1f}"
+
+    def grid(self) -> str:
+        parts = []
+        for row in self.rows:
+            y = self.y(row)
+            parts.append(
+                f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" '
+                f'y1="{y:.1f}" y2="{y:.1f}"/>'
+            )
+            text = f"{number(row)}{self.axes.unit}"
+            parts.append(
+                f'<text x="{LEFT - 8}" y="{y + 4:.1f}" class="right">'
+                f"{escape(text)}</text>"
+            )
+        given = self.axes.x_ticks
+        columns = given or [(t, number(t)) for t in ticks(self.x1, 6) if t <= self.x1]
+        for place, text in columns:
+            parts.append(
+                f'<text x="{self.x(place):.1f}" y="{HEIGHT - BOTTOM + 16}" '
+                f'class="middle">{escape(text)}</text>'
+            )
+        middle = (LEFT + WIDTH - RIGHT) / 2
+        parts.append(
+            f'<text x="{middle}" y="{HEIGHT - 3}" class="middle label">'
+            f"{escape(self.axes.x_label)}</text>"
+        )
+        return "".join(parts)
+
+
+def picture(inside: str, names: Sequence[str]) -> str:
+    keys = "".join(
+        f'<span class="key"><i class="b{n % COLORS}"></i>{escape(name)}</span>'
+        for n, name in enumerate(names)
+    )
+    legend = f'<div class="legend">{keys}</div>' if len(names) > 1 else ""
+    svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{inside}</svg>'
+    return legend + svg
+
+
+def _range(series: Sequence[Series]) -> tuple[float, float]:
+    xs = [x for one in series for x, _ in one.points]
+    return (min(0.0, *xs), max(xs)) if xs else (0.0, 1.0)
+
+
+def lines(series: Sequence[Series], axes: Axes) -> str:
+    top = max((y for one in series for _, y in one.points), default=0.0)
+    frame = Frame(_range(series), top, axes)
+    parts = [frame.grid()]
+    for n, one in enumerate(series):
+        way = " ".join(frame.at(x, y) for x, y in one.points)
+        parts.append(f'<polyline class="line s{n % COLORS}" points="{way}"/>')
+        parts += (_dot(frame, n, one.name, x, y) for x, y in one.points)
+    return picture("".join(parts), [one.name for one in series])
+
+
+def _dot(frame: Frame, n: int, name: str, x: float, y: float) -> str:
+    """Not seen; says what is there when the pointer is over it."""
+    said = f"{name}: {number(round(y, 3))}{frame.axes.unit} at {number(round(x, 2))}"
+    place = f'cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}"'
+    return f'<circle {place} r="7" class="dot"><title>{escape(said)}</title></circle>'
+
+
+def stacked(series: Sequence[Series], axes: Axes) -> str:
+    """Areas on top of each other; all series have the same x."""
+    if not series or not series[0].points:
+        return lines([], axes)
+    xs = [x for x, _ in series[0].points]
+    floor_ = [0.0] * len(xs)
+    layers = []
+    for one in series:
+        roof = [a + y for a, (_, y) in zip(floor_, one.points, strict=True)]
+        layers.append((one.name, floor_, roof))
+        floor_ = roof
+    frame = Frame(_range(series), max(floor_), axes)
+    parts = [frame.grid()]
+    for n, (name, low, high) in enumerate(layers):
+        there = [frame.at(x, y) for x, y in zip(xs, high, strict=True)]
+        back = [frame.at(x, y) for x, y in zip(xs, low, strict=True)]
+        way = " ".join(there + back[::-1])
+        parts.append(
+            f'<polygon class="area f{n % COLORS}" points="{way}">'
+            f"<title>{escape(name)}</title></polygon>"
+        )
+    return picture("".join(parts), [one.name for one in series])
+
+
+def bars(values: Sequence[tuple[str, float]], axes: Axes) -> str:
+    """One bar for each (name, value)."""
+    top = max((value for _, value in values), default=0.0)
+    count = max(len(values), 1)
+    names = [(n + 0.5, name) for n, (name, _) in enumerate(values)]
+    marked = Axes(x_label=axes.x_label, unit=axes.unit, x_ticks=names)
+    frame = Frame((0.0, float(count)), top, marked)
+    parts = [frame.grid()]
+    for n, (name, value) in enumerate(values):
+        left, right, y = frame.x(n + 0.12), frame.x(n + 0.88), frame.y(value)
+        said = escape(f"{name}: {number(value)}{axes.unit}")
+        parts.append(
+            f'<rect class="area f0" x="{left:.1f}" y="{y:.1f}" '
+            f'width="{right - left:.1f}" height="{HEIGHT - BOTTOM - y:.1f}">'
+            f"<title>{said}</title></rect>"
+        )
+    return picture("".join(parts), [])

@@ -1,0 +1,248 @@
+"""The phases of a run: the ceiling of the generator, a warm-up, as fast as it goes, and
+then at a fixed rate, which tells the latency that users would see."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from fastsmtp_bench import sink
+from fastsmtp_bench.client import Unfinished, settle
+from fastsmtp_bench.generator import Failed, Generator, Order, Outcome, Slice
+from fastsmtp_bench.place import Place
+from fastsmtp_bench.profiles import Profile
+from fastsmtp_bench.verdict import Limit, limits, sentence
+from fastsmtp_bench.watching import Look, Watcher, busy, cpu
+
+TRIES: Final = 3  # rates that are tried
+SHARE: Final = 0.9  # of what goes at most: the first rate that is tried
+LESS: Final = 0.85  # of the last one: the next
+KEPT_UP: Final = 0.98  # of what was offered must be acknowledged
+BACKLOG_SECONDS: Final = 2.0  # of work that may be left at the end
+QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
+AGES: Final = "fastsmtp_queue_messages_by_age"
+BATCH: Final = "fastsmtp_store_commit_batch_messages"
+SYNC: Final = "fastsmtp_store_sync_duration_seconds"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long, and how.
+
+    rate     messages/s to hold; 0: find out how many go
+    verify   folder for the ids of acknowledged messages; None: not verified
+    """
+
+    seconds: float = 10.0
+    ceiling_seconds: float = 2.0
+    warm_up_seconds: float = 1.5
+    processes: int = 1
+    rate: float = 0.0
+    verify: Path | None = None
+    tolerant: bool = False
+
+
+@dataclass(slots=True)
+class Phase:
+    """One load and what was seen meanwhile."""
+
+    name: str
+    offered: float  # messages/s; 0: closed loop
+    outcome: Outcome
+    looks: list[Look]
+    ceiling: float
+
+    @property
+    def rate(self) -> float:
+        """Acknowledged a second; of a closed loop, the median of its intervals."""
+        rates = [rate for _, rate in per_second(self.outcome.slices)]
+        if self.offered or len(rates) < 4:
+            return self.outcome.rate
+        return median(rates[1:-1])
+
+    def usage(self) -> dict[str, float]:
+        """What was used, 0 to 1, as `verdict.limits` takes it."""
+        first, last = self.looks[0], self.looks[-1]
+        found = busy(first, last)
+        took = last.machine[1] - first.machine[1]
+        if took > 0:
+            found["machine"] = (last.machine[0] - first.machine[0]) / took
+        if first.page and last.page:
+            spent = last.page.total(f"{SYNC}_sum") - first.page.total(f"{SYNC}_sum")
+            logs = sum(part == "flusher" for part, _ in last.threads) or 1
+            found["sync"] = min(spent / (last.at - first.at) / logs, 1.0)
+        return found
+
+    def limits(self) -> list[Limit]:
+        return limits(self.usage(), self.rate, self.ceiling)
+
+    def server_cpu(self) -> float:
+        """Microseconds per acknowledged message; 0 when it cannot be seen."""
+        spent = cpu(self.looks[0], self.looks[-1])
+        own = sum(seconds for part, seconds in spent.items() if part != "generator")
+        return own / max(1, self.outcome.total.counts["acknowledged"]) * 1e6
+
+
+@dataclass(slots=True)
+class Trial:
+    """All phases, in order, and how they ended.
+
+    drained  seconds from the end of the last load until nothing was left to do
+    """
+
+    place: Place
+    profile: Profile
+    plan: Plan
+    ceiling: float = 0.0
+    phases: list[Phase] = field(default_factory=list)
+    sustained: bool = False
+    drained: float = 0.0
+
+    @property
+    def last(self) -> Phase:
+        return self.phases[-1]
+
+    def p99(self) -> float:
+        return self.last.outcome.total.whole.quantile(0.99)
+
+    def sentence(self) -> str:
+        last = self.last
+        return sentence(last.rate, self.p99(), self.sustained, self._limits())
+
+    def _limits(self) -> list[Limit]:
+        """Where it went as fast as it can: below that nothing is used up."""
+        full = next((p for p in self.phases if p.name == "closed loop"), self.last)
+        return full.limits()
+
+
+class Screen:
+    """Hears of each interval. This one is silent."""
+
+    def begin(self, what: str, seconds: float) -> None: ...
+
+    def tell(self, one: Slice, before: float, look: Look | None) -> None: ...
+
+    def end(self, what: str) -> None: ...
+
+
+def per_second(slices: list[Slice]) -> list[tuple[float, float]]:
+    """(at, acknowledged messages/s) of each interval that has a length."""
+    found, before = [], 0.0
+    for one in slices:
+        if one.at - before > 0.05:
+            rate = one.counts["acknowledged"] / (one.at - before)
+            found.append((one.at, rate))
+            before = one.at
+    return found
+
+
+def perform(place: Place, profile: Profile, plan: Plan, screen: Screen) -> Trial:
+    """The whole of it. Raises Failed, Unfinished, OSError."""
+    trial = Trial(place, profile, plan)
+    trial.ceiling = ceiling(place, profile, plan, screen)
+    _load(trial, screen, "warm-up", plan.warm_up_seconds)
+    trial.phases.clear()
+    rate = plan.rate
+    if not rate:
+        _load(trial, screen, "closed loop", plan.seconds)
+        rate = trial.last.rate * SHARE
+    for _ in range(TRIES):
+        if rate < 1:
+            break
+        _load(trial, screen, f"{rate:,.0f} messages/s", plan.seconds, rate)
+        trial.sustained = kept_up(trial.last, place)
+        trial.drained = drain(place)
+        if trial.sustained or plan.rate:
+            break
+        rate *= LESS
+    return trial
+
+
+def ceiling(place: Place, profile: Profile, plan: Plan, screen: Screen) -> float:
+    """What the same generator reaches against a server that does nothing."""
+    words = []
+    if profile.tls and place.certificate:
+        certificate, key = place.certificate
+        words = ["--cert", str(certificate), "--key", str(key)]
+    screen.begin("ceiling of the generator", plan.ceiling_seconds)
+    with sink.running({}, *words) as null:
+        order = Order(
+            profile=profile,
+            port=null.port,
+            domain=place.domain,
+            seconds=plan.ceiling_seconds,
+            processes=plan.processes,
+            logins=place.logins,
+        )
+        found = Generator(order).run()
+    screen.end(f"{found.rate:,.0f} messages/s against the null sink")
+    return found.rate
+
+
+def _load(
+    trial: Trial, screen: Screen, name: str, seconds: float, rate: float = 0.0
+) -> None:
+    """Runs one load and adds its phase."""
+    place, plan = trial.place, trial.plan
+    order = Order(
+        profile=trial.profile,
+        port=place.port,
+        host=place.host,
+        remote=place.remote,
+        domain=place.domain,
+        rate=rate,
+        seconds=seconds,
+        processes=plan.processes,
+        tolerant=plan.tolerant,
+        tag=f"{name.split()[0].replace(',', '')}-",
+        acked=plan.verify,
+        logins=place.logins,
+    )
+    screen.begin(name, seconds)
+    generator = Generator(order)
+    before = [0.0]
+    with Watcher(place.pid, place.metrics, more=lambda: generator.pids) as watcher:
+
+        def tell(one: Slice) -> None:
+            screen.tell(one, before[0], watcher.looks[-1])
+            before[0] = one.at
+
+        outcome = generator.run(tell)
+    phase = Phase(name, rate, outcome, watcher.looks, trial.ceiling)
+    trial.phases.append(phase)
+    screen.end(summary(phase))
+    if outcome.total.counts["acknowledged"] == 0:
+        why = "; ".join(outcome.errors) or "nobody answered"
+        raise Failed(f"{place.label} took no message: {why}")
+
+
+def summary(phase: Phase) -> str:
+    whole = phase.outcome.total.whole
+    counts = phase.outcome.total.counts
+    wrong = counts["refused"] + counts["broken"]
+    return (
+        f"{phase.rate:,.0f} messages/s, p50 {whole.quantile(0.5) * 1000:.1f} ms, "
+        f"p99 {whole.quantile(0.99) * 1000:.1f} ms, {wrong:,} errors"
+    )
+
+
+def kept_up(phase: Phase, place: Place) -> bool:
+    """Whether a rate was held: all answered in time, without trouble or a backlog."""
+    total = phase.outcome.total
+    due = total.counts["started"] + total.behind
+    if total.counts["acknowledged"] < KEPT_UP * due:
+        return False
+    page = phase.looks[-1].page
+    left = page.total("fastsmtp_log_unapplied_messages") if page else 0.0
+    return left <= BACKLOG_SECONDS * phase.offered
+
+
+def drain(place: Place) -> float:
+    """Seconds until nothing is left to do."""
+    began = time.monotonic()
+    if place.metrics:
+        with suppress(Unfinished):  # somebody else's metrics do not say
+            settle(place.metrics)
+    return time.monotonic() - began
