@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help run build debug test slow lint types bench fuzz clean distclean
+.PHONY: help run build debug test slow lint types bench micro instructions fuzz clean distclean
 
 PYTHON ?= python3
 V := .venv/bin
@@ -19,7 +19,9 @@ help:
 	@echo "make test    every test but the slow set        make slow   the slow set"
 	@echo "make lint    ruff check and format --check      make types  mypy --strict"
 	@echo "make build   the compiled modules, in place     make debug  with bounds checks"
-	@echo "make bench   micro-benchmarks                   make fuzz   fuzz the parsers"
+	@echo "make bench   load, verdict, var/bench/report.html      (docs/bench.md)"
+	@echo "make micro   micro-benchmarks, in seconds       make instructions  counted"
+	@echo "make fuzz    fuzz the parsers"
 	@echo "make clean   remove what was built              make distclean  and .venv"
 
 run: $(DEMO)/fastsmtp.toml
@@ -61,8 +63,15 @@ lint: .venv/.dev
 types: .venv/.native .venv/.dev
 	$(V)/mypy fastsmtp
 
-bench: .venv/.native .venv/.dev
+bench: .venv/.native
+	@mkdir -p var/bench
+	$(V)/fastsmtp-bench run --verify --directory var/bench --output var/bench/report
+
+micro: .venv/.native .venv/.dev
 	$(V)/python -m pytest --benchmark-enable --benchmark-only bench/micro_*.py
+
+instructions: .venv/.native
+	$(V)/fastsmtp-bench instructions
 
 fuzz: .venv/.native .venv/.dev
 	$(V)/python -m tests.fuzz

@@ -7,6 +7,10 @@ from typing import Final
 VERBS: Final = {
     "run": ("run", "load, live progress, a verdict and a report"),
     "compare": ("compare", "what changed between two runs, beyond noise"),
+    "instructions": (
+        "instructions",
+        "what a message costs, against a baseline",
+    ),
     "sink": ("sink", "a relay target that answers as large providers do"),
     "disk": ("disk", "what a durable write costs on a disk"),
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),

@@ -58,8 +58,8 @@ class Store(NullStore):
 
 
 class Transport:
-    def get_extra_info(self, name: str) -> tuple[str, int]:
-        return "192.0.2.7", 4711
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("192.0.2.7", 4711) if name == "peername" else None
 
     def write(self, data: bytes) -> None: ...
 
