@@ -110,6 +110,14 @@ class ConnectionRefused(Line, gc=False):
     reason: str
 
 
+class Delivered(Line, gc=False):
+    id: str
+    recipient: str
+    hop: str
+    host: str
+    reply: str
+
+
 class DeliveryDeferred(Line, gc=False):
     id: str
     recipient: str

@@ -431,11 +431,17 @@ def counted(names: Iterable[str] = ()) -> tuple[Family, ...]:
     return (*COUNTED, *checking(names))
 
 
-GAUGES: Final = frozenset(
-    series.place
-    for family_ in COUNTED
-    if family_.kind == "gauge"
-    for series in family_.series
+ACTIVE: Final = frozenset(range(QUEUE.first + queue.ACTIVE, QUEUE.first + queue.CELLS))
+"""What the keeper works on; it goes into the families of the queue, see `LIVE`."""
+
+GAUGES: Final = (
+    frozenset(
+        series.place
+        for family_ in COUNTED
+        if family_.kind == "gauge"
+        for series in family_.series
+    )
+    | ACTIVE
 )
 """Cells that mean nothing once their process is dead."""
 

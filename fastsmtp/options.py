@@ -33,6 +33,7 @@ CERTIFICATES: Final = "certificates"  # list of { certificate = path, key = path
 NETWORKS: Final = "networks"  # list of "192.0.2.0/24", "2001:db8::/32"
 CHOICES: Final = "choices"  # list of words of a Literal
 TEXTS: Final = "texts"  # list of texts
+DURATIONS: Final = "durations"  # list of durations, in seconds
 MODULE: Final = "module"  # a .py file, or the dotted name of a module
 TABLE: Final = "table"  # any TOML table
 SENDERS: Final = "senders"  # table: account -> addresses, "@domain" or "*"

@@ -32,6 +32,7 @@ from fastsmtp.facts import (
     Certificates,
     ClientKnown,
     ConnectionRefused,
+    Delivered,
     DeliveryDeferred,
     DeliveryFailed,
     Fault,
@@ -276,6 +277,24 @@ class Report:
             )
 
     # facts of delivery
+
+    def delivered(
+        self, id: str, recipient: str, hop: str, host: str, reply: str
+    ) -> None:
+        """The queue has got rid of it: to a mailbox (`hop` "local"), or a next hop."""
+        if self._info:
+            self._add(
+                Delivered(
+                    self._now(),
+                    "info",
+                    self._process,
+                    id,
+                    clean(recipient),
+                    hop,
+                    clean(host),
+                    clean(reply),
+                )
+            )
 
     def delivery_deferred(
         self, id: str, recipient: str, cause: str, attempts: int, due: float

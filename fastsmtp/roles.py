@@ -29,14 +29,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from fastsmtp import metrics
+from fastsmtp import metrics, queueing
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.config import Config
-from fastsmtp.delivery.alarm import LoopAlarm
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.local import reason as reason_of
+from fastsmtp.delivery.record import Cells
 from fastsmtp.delivery.route import Route
-from fastsmtp.delivery.worker import Cells, Worker
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.mailbox import account
@@ -47,9 +46,9 @@ from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.policy.senders import Senders
 from fastsmtp.pulse import Pulse
-from fastsmtp.queue import listing
-from fastsmtp.queue.message import queue_id
-from fastsmtp.queue.schedule import Schedule, recover
+from fastsmtp.queue import actives, layout, listing
+from fastsmtp.queue.message import State, queue_id
+from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
 from fastsmtp.serve.control import ControlServer
@@ -168,6 +167,7 @@ class People:
             lambda name: store.peek(keys.DIRECTORY, keys.account(name))
         )
         self.domains = dict(config.domains)
+        self.relaying = queueing.relaying(config)
         self.recipients = self._recipients()
         self.route = Route(
             lambda address: self.recipients.resolve(address), self.directory.lookup
@@ -222,34 +222,46 @@ async def keeping(
     loop = asyncio.get_running_loop()
     cells = Cells(metrics.DELIVERY.of(process.cells), metrics.QUEUE.of(process.cells))
 
+    told = queueing.Told(report, process.trace)
+
     def deferred(id: int, address: str, error: Exception) -> None:
-        due = time.time() + config.delivery.first_retry
+        due = time.time() + config.delivery.retry[0]
         report.delivery_deferred(queue_id(id), address, reason_of(error), 1, due)
 
-    def deferred_in_thread(id: int, address: str, error: Exception) -> None:
+    def failed_in_thread(id: int, address: str, error: Exception) -> None:
         loop.call_soon_threadsafe(deferred, id, address, error)
 
     apply = LocalDelivery(
         people.route,
         cells.deliveries,
         cells.queue,
-        steps=config.delivery.steps,
-        failed=deferred_in_thread,
+        steps=config.delivery.retry,
+        failed=failed_in_thread,
     )
-    schedule = Schedule(
-        store, process.epoch, now_ms, LoopAlarm(), config.delivery.claim
+    dispatcher = queueing.dispatcher(
+        *(config, store, people, cells, told),
+        queueing.NoNotices(),
     )
-    worker = Worker(store, schedule, people.route, config.delivery, cells, deferred)
+
+    def entered(names: Mapping[str, int]) -> None:
+        loop.call_soon_threadsafe(dispatcher.schedule.noted, names)
+
+    apply.entered = entered
     operations = Operations(store, people.domains, store.backup, people.changed)
     control = ControlServer(config.run, operations.table(), report.fault)
     async with contextlib.AsyncExitStack() as stack:
+        await layout.upgrade(store, now_ms())
         await stack.enter_async_context(
             running(store.follow(apply), lambda e: broken("following the logs", e))
         )
-        await recover(store, (process.epoch,))
-        stack.callback(schedule.close)
         await stack.enter_async_context(
-            running(worker.run(), lambda e: broken("delivering the queue", e))
+            running(dispatcher.run(), lambda e: broken("delivering the queue", e))
+        )
+        await stack.enter_async_context(
+            running(
+                queueing.tell_active(dispatcher.schedule, cells.queue),
+                lambda e: broken("telling what is active", e),
+            )
         )
         tidying = tidy(store, report)
         await stack.enter_async_context(
@@ -269,10 +281,6 @@ async def tidy(store: LmdbStore, report: Report) -> None:
     except StoreUnavailable as error:
         report.store_trouble("removal of accounts left for later", str(error))
     await asyncio.get_running_loop().create_future()
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @asynccontextmanager
@@ -396,7 +404,7 @@ async def watching(
     config = process.config
 
     def depth() -> dict[str, listing.Depth]:
-        depths = at_once(listing.gauges(store, now_ms()))
+        depths = depths_of(process.pages, store)
         return {state.value: depth for state, depth in depths.items()}
 
     paths = {"data": config.data, "run": config.run}
@@ -409,6 +417,15 @@ async def watching(
         yield scrape
     finally:
         server.close()
+
+
+def depths_of(pages: Pages, store: LmdbStore) -> dict[State, listing.Depth]:
+    """The queue by state, as all processes of this server know it."""
+    depths = at_once(listing.gauges(store, now_ms()))
+    first = metrics.QUEUE.first
+    for page in pages.live():
+        actives.move(depths, pages.read(page.slot)[first:])
+    return depths
 
 
 def at_once(reading: Coroutine[Any, Any, T]) -> T:

@@ -26,9 +26,8 @@ from fastsmtp.config import Config, Problem
 from fastsmtp.net.certificates import Expiries
 from fastsmtp.outset import Outset
 from fastsmtp.pages import Page, Pages
-from fastsmtp.queue import listing
 from fastsmtp.report import Report
-from fastsmtp.roles import at_once, now_ms
+from fastsmtp.roles import depths_of
 from fastsmtp.scrape import Scrape
 from fastsmtp.serve.control import Declined, Octets, Operation, Summary
 from fastsmtp.smtp import counts
@@ -265,7 +264,7 @@ class Knowledge:
 
     def queue(self) -> dict[str, int]:
         """Messages by state; `incoming` is durable and not yet in the index."""
-        depths = at_once(listing.gauges(self._store, now_ms()))
+        depths = depths_of(self.pages, self._store)
         place = metrics.STORE.first + Count.UNAPPLIED_MESSAGES
         incoming = sum(self.pages.read(page.slot)[place] for page in self.pages.live())
         states = {state.value: depth.messages for state, depth in depths.items()}

@@ -335,7 +335,7 @@ def undeliverable(file: Path) -> str:
     config = load(file, {})
     envelope = Envelope(
         "s@far.test",
-        (Recipient("Ghost@example.test", "SUCCESS,DELAY", "rfc822;gh@x.test"),),
+        (Recipient("Ghost@example.test", "FAILURE,DELAY", "rfc822;gh@x.test"),),
         1_795_493_520_000,
         client="::1",
         requiretls=True,
@@ -376,14 +376,14 @@ def test_the_queue(file: Path, capsys: Output) -> None:
     assert "with:     BODY=7BIT REQUIRETLS ENVID=QQ314159\n" in text
     assert (
         "to:       Ghost@example.test: waiting\n"
-        "          with NOTIFY=SUCCESS,DELAY ORCPT=rfc822;gh@x.test\n"
+        "          with NOTIFY=FAILURE,DELAY ORCPT=rfc822;gh@x.test\n"
         "          1 attempts, next "
     ) in text
     (found,) = rows(file, capsys, "queue", "show", id)
     assert found["client"] == "::1"
     assert (found["requiretls"], found["smtputf8"]) == (True, False)
     assert (found["envid"], found["ret"], found["submitter"]) == ("QQ314159", "", "")
-    assert found["targets"][0]["notify"] == "SUCCESS,DELAY"
+    assert found["targets"][0]["notify"] == "FAILURE,DELAY"
     assert found["targets"][0]["orcpt"] == "rfc822;gh@x.test"
     assert do(file, "verify") == 0
 

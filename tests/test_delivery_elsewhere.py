@@ -1,74 +1,329 @@
-"""Mail of our users for other servers: it rests in the queue until it can be sent."""
+"""Mail for other servers: it goes into the queue and from there to a sender."""
 
-from village import DOMAIN, NOW, Village, village
+import asyncio
+from itertools import pairwise
+
+import pytest
+from msgspec.structs import replace
+from village import NOW, Village, envelope, village
 
 from fastsmtp.delivery import counts
-from fastsmtp.delivery.local import FOR_OTHERS
+from fastsmtp.delivery.dispatch import PROBES
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.queue import counts as events
-from fastsmtp.queue import listing
-from fastsmtp.queue.message import Standing, State
+from fastsmtp.queue import moves
+from fastsmtp.queue.message import Standing, State, decode_envelope, encode_envelope
+from fastsmtp.queue.timing import STEADY
+from fastsmtp.smtp.letter import Answer
+from fastsmtp.store import keys
+from fastsmtp.store.base import Kind
 
-HOUR = 3_600_000
-ALICE = f"alice@{DOMAIN}"
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+YEARS = 3652 * DAY
 FAR = "someone@far.test"
+BUSY = Answer(451, "4.7.1", "come again", "rcpt")
+NOBODY = Answer(550, "5.1.1", "no such user", "rcpt")
+DEAD = Answer(0, "", "connection refused", "connect")
 
 
-def standings(entry: listing.Entry) -> dict[str, Standing]:
-    return {t.recipient: Standing(t.standing) for t in entry.queued.targets}
+def attempts(town: Village, result: str) -> int:
+    return town.deliveries[counts.ATTEMPTS.place("smtp", result)]
+
+
+def queue_rows(town: Village) -> list[bytes]:
+    return [*town.store.disk.parts[keys.QUEUE].values]
 
 
 @village
-async def test_it_is_held_and_says_why(town: Village) -> None:
-    id = await town.send("alice", FAR, "other@far.test", login=ALICE)
+async def test_it_waits_there_beside_what_is_delivered(town: Village) -> None:
+    id = await town.send("alice", FAR, "other@Far.test", "third@away.test")
     assert await town.inbox("alice") == [id]
     (entry,) = await town.queue()
-    assert (entry.id, entry.state) == (id, State.HOLD)
-    assert entry.queued.envelope.login == ALICE
-    assert standings(entry) == {
-        FAR: Standing.ELSEWHERE,
-        "other@far.test": Standing.ELSEWHERE,
-    }
-    assert {t.error for t in entry.queued.targets} == {FOR_OTHERS}
-    assert {t.attempts for t in entry.queued.targets} == {0}
+    assert (entry.id, entry.state, entry.queued.due) == (id, State.SCHEDULED, NOW)
+    assert moves.destinations(entry.queued) == {"far.test": NOW, "away.test": NOW}
     assert town.failures == []
-    assert town.events[events.HELD] == 1
-    assert town.events[events.DEFERRED] == 0
-    assert town.deliveries[counts.ATTEMPTS.place("local", "temp_fail")] == 0
     assert town.refs(id) == 2
-    town.verify()
 
 
 @village
-async def test_nobody_tries_it(town: Village) -> None:
-    id = await town.send(FAR, login=ALICE)
-    before = await town.queue()
-    await town.work(NOW + 240 * HOUR, DeliveryOptions(give_up=86_400))
-    assert await town.queue() == before
-    assert town.refs(id) == 1
-    town.verify()
+async def test_each_destination_gets_it_once(town: Village) -> None:
+    id = await town.send(FAR, "other@Far.test", "third@away.test")
+    await town.work(NOW + MINUTE)
+    jobs = {job.destination: [t.address for t in job.targets] for job in town.far.jobs}
+    assert jobs == {
+        "far.test": [FAR, "other@Far.test"],
+        "away.test": ["third@away.test"],
+    }
+    assert len(town.far.jobs) == 2
+    assert queue_rows(town) == []
+    assert town.refs(id) == 0
+    assert attempts(town, "delivered") == 3
+    assert town.events[events.DELIVERED] == 3
+    assert town.events[events.REMOVED] == 1
 
 
 @village
-async def test_who_is_here_is_tried_again_and_the_others_rest(town: Village) -> None:
-    id = await town.send("dave", FAR, login=ALICE)
-    (entry,) = await town.queue()
-    assert entry.state == State.DEFERRED
-    assert town.events[events.HELD] == 0
-    await town.settle("dave")
-    await town.work(NOW + HOUR)
-    assert await town.inbox("dave") == [id]
-    (entry,) = await town.queue()
-    assert entry.state == State.HOLD
-    assert list(standings(entry).values()) == [Standing.DELIVERED, Standing.ELSEWHERE]
-    assert town.events[events.HELD] == 1
-    town.verify()
-
-
-@village
-async def test_of_a_stranger_nothing_is_kept_for_others(town: Village) -> None:
-    """The door has refused it; if it comes here all the same, the domain was ours."""
+async def test_who_is_busy_is_tried_again_on_schedule(town: Village) -> None:
+    town.far.says["far.test"] = BUSY
     await town.send(FAR)
+    due = []
+    for _ in range(12):
+        (entry,) = await town.queue()
+        due.append(entry.queued.due)
+        await town.work(entry.queued.due + 1)
+    pauses = [round((b - a) / MINUTE) for a, b in pairwise(due)]
+    expected = (5, 15, 30, 30, 30, 30, 30, 30, 60, 120, 240)
+    for pause, minutes in zip(pauses, expected, strict=True):
+        assert 0.9 * minutes - 1 <= pause <= 1.1 * minutes + 1
+    (target,) = (await town.queue())[0].queued.targets
+    assert (target.attempts, target.hop) == (12, "smtp:far.test")
+    assert target.error == "451 4.7.1 come again"
+    town.far.says.clear()
+    await town.work(town.now + 5 * HOUR)
+    assert queue_rows(town) == []
+
+
+@village
+async def test_who_says_no_is_asked_once(town: Village) -> None:
+    town.far.says["far.test"] = NOBODY
+    await town.send(FAR, "third@away.test")
+    await town.work(NOW + DAY)
+    assert town.far.times("far.test") == 1
+    assert queue_rows(town) == []
+    assert town.events[events.BOUNCED] == 1
+    (told,) = [after for _, after in town.notices if after.changed[0].answer == NOBODY]
+    (changed,) = told.changed
+    assert changed.target.address == FAR
+    assert changed.target.standing == Standing.GIVEN_UP
+
+
+@village
+async def test_one_recipient_may_be_refused_and_another_wait(town: Village) -> None:
+    town.far.says["far.test"] = BUSY
+    town.far.says["away.test"] = NOBODY
+    await town.send(FAR, "third@away.test")
+    await town.work(NOW + MINUTE)
     (entry,) = await town.queue()
     assert entry.state == State.DEFERRED
-    assert standings(entry) == {FAR: Standing.WAITING}
+    assert [t.standing for t in entry.queued.targets] == [
+        Standing.WAITING,
+        Standing.GIVEN_UP,
+    ]
+    assert [*moves.destinations(entry.queued)] == ["far.test"]
+
+
+@village
+async def test_it_is_given_up_in_the_end_and_its_sender_told_before(
+    town: Village,
+) -> None:
+    town.far.says["far.test"] = BUSY
+    await town.send(FAR)
+    await town.work(NOW + 6 * DAY)
+    assert queue_rows(town) == []
+    assert town.events[events.EXPIRED] == 1
+    late = [after for _, after in town.notices if after.late]
+    assert len(late) == 1
+    last = town.notices[-1][1].changed[0]
+    assert last.target.standing == Standing.GIVEN_UP
+    assert last.answer == BUSY
+    assert town.now >= NOW + 5 * DAY
+
+
+@village
+async def test_a_dead_next_hop_is_left_alone_longer_and_longer(town: Village) -> None:
+    town.far.says["far.test"] = DEAD
+    town.far.unreached.add("far.test")
+    await town.send(FAR)
+    await town.work(NOW + 3 * HOUR, DeliveryOptions(retry=(1.0,)))
+    gaps = [b - a for a, b in pairwise(town.far.at)]
+    expected = (1, 2, 4, 8, 16, 30, 30, 30)
+    for gap, minutes in zip(gaps, expected, strict=False):
+        assert 0.9 * minutes * MINUTE <= gap <= 1.1 * minutes * MINUTE + 2000
+    assert len(gaps) >= 8
+    assert attempts(town, "conn_fail") == len(town.far.jobs)
+
+
+@village
+async def test_it_does_not_slow_others(town: Village) -> None:
+    town.far.says["dead.test"] = DEAD
+    town.far.unreached.add("dead.test")
+    for n in range(20):
+        await town.send(f"u{n}@dead.test", f"u{n}@good.test")
+    await town.work(NOW + MINUTE // 2)
+    assert town.far.times("good.test") == 20
+    assert [e.queued.state for e in await town.queue()] == [State.DEFERRED] * 20
+
+
+@village
+async def test_after_a_failure_a_few_are_tried_first(town: Village) -> None:
+    town.far.says["far.test"] = DEAD
+    town.far.unreached.add("far.test")
+    await town.send(FAR)
+    dispatcher = town.working()
+    town.alarm.until = NOW + 1000
+    for n in range(40):
+        await town.send(f"u{n}@far.test")
+    town.dispatcher = dispatcher
+    await town.work(NOW + 1000)
+    town.far.jobs.clear()
+    town.far.unreached.clear()
+    town.far.says.clear()
+    await town.work(NOW + 10 * MINUTE)
+    assert len(town.far.jobs) == 41
+    assert PROBES < 41
+
+
+@village
+async def test_a_later_release_is_kept(town: Village) -> None:
+    raw = decode_envelope(envelope(FAR, "alice"))
+    later = encode_envelope(replace(raw, release=NOW + 3 * HOUR))
+    async with town.keeping():
+        id = await town.store.append(Kind.MAIL, later, b"body\r\n")
+        await town.store.applied(id)
+    assert await town.inbox("alice") == []
+    await town.work(NOW + 3 * HOUR - MINUTE)
+    assert town.far.jobs == []
+    await town.work(NOW + 3 * HOUR + MINUTE)
+    assert town.far.times("far.test") == 1
+    assert await town.inbox("alice") == [id]
+
+
+@village
+async def test_behind_its_deadline_it_goes_back(town: Village) -> None:
+    """RFC 2852 4.1.3: mode R."""
+    town.far.says["far.test"] = BUSY
+    raw = decode_envelope(envelope(FAR))
+    by = encode_envelope(replace(raw, by=NOW + HOUR, by_mode="R"))
+    async with town.keeping():
+        await town.store.applied(await town.store.append(Kind.MAIL, by, b"body\r\n"))
+    await town.work(NOW + 61 * MINUTE)
+    assert queue_rows(town) == []
+    assert town.far.at[-1] == NOW + HOUR
+    assert town.events[events.EXPIRED] == 1
+
+
+@village
+async def test_without_a_sender_it_waits_for_one(town: Village) -> None:
+    await town.send(FAR)
+
+    async def day() -> None:
+        dispatcher = town.working()
+        dispatcher.sender = None
+        await dispatcher.run()
+
+    town.alarm.until = NOW + MINUTE
+    task = asyncio.ensure_future(day())
+    await asyncio.gather(task, return_exceptions=True)
+    assert town.far.jobs == []
+    (entry,) = await town.queue()
+    assert entry.state == State.SCHEDULED
+    await town.work(NOW + 2 * MINUTE)
+    assert town.far.times("far.test") == 1
+
+
+@pytest.mark.parametrize("jump", [HOUR, YEARS], ids=["hour", "years"])
+@pytest.mark.parametrize("way", [1, -1], ids=["ahead", "back"])
+def test_a_clock_that_jumps_loses_no_retry_and_expires_nothing(
+    jump: int, way: int
+) -> None:
+    @village
+    async def case(town: Village) -> None:
+        town.far.says["far.test"] = BUSY
+        await town.send(FAR)
+        await town.work(NOW + 31 * MINUTE)
+        tries = len(town.far.jobs)
+
+        async def leap() -> None:
+            town.now += way * jump  # the wall clock alone
+            await asyncio.sleep(0)
+
+        town.alarm.until = town.now + 2 * HOUR
+        dispatcher = town.working()
+        running = asyncio.ensure_future(dispatcher.run())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        await leap()
+        town.alarm.until = town.now + int(STEADY * 1000) - MINUTE
+        await asyncio.gather(running, return_exceptions=True)
+        assert len(await town.queue()) == 1
+        assert town.events[events.EXPIRED] == 0
+        town.far.says.clear()
+        await town.work(town.now + 5 * HOUR)
+        assert len(town.far.jobs) > tries
+        assert queue_rows(town) == []
+
+    case()
+
+
+@village
+async def test_a_start_with_another_clock_tries_what_waits_for_the_future(
+    town: Village,
+) -> None:
+    """It was stamped by a clock ten years ahead."""
+    town.far.says["far.test"] = BUSY
+    town.now += YEARS
+    await town.send(FAR)
+    await town.work(town.now + MINUTE)
+    town.now -= YEARS
+    town.far.says.clear()
+    await town.work(town.now + MINUTE)
+    assert queue_rows(town) == []
+
+
+@village
+async def test_what_expired_while_we_were_away_gets_another_chance(
+    town: Village,
+) -> None:
+    town.far.says["far.test"] = BUSY
+    await town.send(FAR)
+    await town.work(NOW + MINUTE)
+    town.pass_by(10 * DAY)
+    await town.work(town.now + MINUTE)
+    assert len(await town.queue()) == 1  # it failed, but the clock is young
+    await town.work(town.now + DAY)
+    assert queue_rows(town) == []
+    assert town.events[events.EXPIRED] == 1
+
+
+@village
+async def test_a_command_may_change_an_entry_that_is_under_way(town: Village) -> None:
+    id = await town.send(FAR)
+    gone = await town.send("other@far.test")
+
+    async def meddle() -> None:
+        held = moves.read(town.store, id)
+        assert held is not None
+        changed = replace(held.queued, via="smtp://other.test:25")
+        await moves.make(town.store, moves.revise(held, changed))
+        lost = moves.read(town.store, gone)
+        assert lost is not None
+        await moves.make(town.store, moves.leave(lost))
+
+    town.alarm.until = NOW + MINUTE
+    running = asyncio.ensure_future(town.working().run())
+    while len(town.far.jobs) < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    await meddle()
+    await asyncio.gather(running, return_exceptions=True)
+    assert queue_rows(town) == []
+    assert town.refs(id) == town.refs(gone) == 0
+
+
+@village
+async def test_it_is_not_more_than_so_many_at_a_time(town: Village) -> None:
+    for n in range(30):
+        await town.send(f"u@d{n}.test")
+    most = 0
+
+    class Slow(type(town.far)):  # type: ignore[misc]
+        def give(self, job: object) -> bool:
+            nonlocal most
+            most = max(most, town.dispatcher.active if town.dispatcher else 0)
+            return bool(super().give(job))
+
+    town.far = Slow()
+    await town.work(NOW + MINUTE, DeliveryOptions(active=7))
+    assert queue_rows(town) == []
+    assert most == 7

@@ -1,18 +1,19 @@
 from typing import Any
 
+from msgspec.structs import replace
 from village import DOMAIN, NOW, Village, village
 
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.options import DeliveryOptions
-from fastsmtp.errors import Conflict
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import listing, moves
-from fastsmtp.queue.message import Standing, State, decode_queued
+from fastsmtp.queue.message import Standing, State
 from fastsmtp.store import keys
 from fastsmtp.store.memory import MemoryStore
 
-HOUR = 3_600_000
+MINUTE = 60_000
+HOUR = 60 * MINUTE
 BOB = f"bob@{DOMAIN}"
 
 
@@ -53,17 +54,16 @@ async def test_attempts_follow_the_schedule(town: Village) -> None:
 
 
 @village
-async def test_what_cannot_be_delivered_is_held_in_the_end(town: Village) -> None:
+async def test_what_cannot_be_delivered_is_given_up_in_the_end(town: Village) -> None:
     id = await town.send("alice", "dave")
     await town.work(NOW + 48 * HOUR, DeliveryOptions(give_up=86_400))
-    (entry,) = await town.queue()
-    assert entry.state == State.HOLD
-    (target,) = entry.queued.targets
-    assert target.standing == Standing.GIVEN_UP
-    assert town.refs(id) == 2
-    assert town.events[events.HELD] == town.events[events.EXPIRED] == 1
+    assert queue_keys(town) == []
+    assert town.refs(id) == 1
+    _, after = town.notices[-1]
+    assert after.changed[0].target.standing == Standing.GIVEN_UP
+    assert town.events[events.REMOVED] == town.events[events.EXPIRED] == 1
     gauges = await listing.gauges(town.store, town.now)
-    assert (gauges[State.HOLD].messages, gauges[State.DEFERRED].messages) == (1, 0)
+    assert gauges[State.DEFERRED].messages == 0
 
 
 @village
@@ -151,10 +151,10 @@ async def test_a_damaged_entry_stops_nothing(town: Village) -> None:
 
 
 @village
-async def test_a_lease_without_an_entry_is_given_up(town: Village) -> None:
+async def test_a_row_without_an_entry_goes(town: Village) -> None:
     await town.send("dave")
     (key,) = [k for k in queue_keys(town) if k[:1] == b"m"]
-    counters = [k for k in queue_keys(town) if k[:1] == b"c"]
+    counters = [k for k in queue_keys(town) if k[:1] in b"cg"]
     blob = int.from_bytes(key[1:], "big")
     await town.store.commit(keys.QUEUE, deletes=[key, *counters], refs={blob: -1})
     await town.work(NOW + HOUR)
@@ -163,32 +163,32 @@ async def test_a_lease_without_an_entry_is_given_up(town: Village) -> None:
 
 @village
 async def test_a_change_by_others_is_not_overwritten(town: Village) -> None:
-    id = await town.send("dave")
+    """A command changes an entry between its attempt and the record of it."""
+    id = await town.send("dave", "erin")
     await town.settle("dave")
     original = moves.make
-    key = keys.queued(id)
+    meddled = []
 
     async def meddle(store: MemoryStore, move: moves.Move) -> None:
         moves.make = original  # once
-        raw = store.peek(keys.QUEUE, key) or b""
-        await store.commit(keys.QUEUE, puts=[(key, raw + b"")])
-        other = decode_queued(raw)
-        target = other.targets[0]
-        changed = type(other)(
-            *(other.envelope, other.octets, other.state, other.due),
-            (type(target)(target.address, target.recipient, 0, 9),),
-        )
-        await store.commit(keys.QUEUE, puts=[(key, moves.encode_queued(changed))])
+        held = moves.read(store, id)
+        assert held is not None
+        changed = replace(held.queued, via="smtp://other.test:25")
+        await original(store, moves.revise(held, changed))
+        meddled.append(id)
         await original(store, move)
 
     moves.make = meddle  # type: ignore[assignment]
     try:
-        await town.work(NOW + HOUR)
+        await town.work(NOW + 6 * MINUTE)
     finally:
         moves.make = original
-    assert any(Conflict.__name__ in failure for failure in town.failures)
+    assert meddled == [id]
     assert await town.inbox("dave") == [id]
-    assert queue_keys(town) == []
+    (entry,) = await town.queue()
+    dave, erin = entry.queued.targets
+    assert (dave.standing, erin.attempts) == (Standing.DELIVERED, 2)
+    assert entry.queued.via == "smtp://other.test:25"
 
 
 @village

@@ -61,6 +61,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "ending": ((), (), IO),
     "outset": (EVERYTHING, (), IO),
     "owner": ((), (), IO),
+    "queueing": (EVERYTHING, (), IO),
     "roles": (EVERYTHING, ("uvloop",), IO),
     "server": (EVERYTHING, ("uvloop",), IO),
     "single": (EVERYTHING, (), IO),

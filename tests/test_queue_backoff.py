@@ -6,7 +6,8 @@ MINUTE = 60_000
 
 
 @pytest.mark.parametrize(
-    ("attempts", "minutes"), [(1, 5), (2, 15), (3, 30), (4, 30), (1000, 30)]
+    ("attempts", "minutes"),
+    [(1, 5), (2, 15), (3, 30), (8, 30), (9, 60), (10, 120), (11, 240), (1000, 240)],
 )
 def test_pauses_grow_and_then_stay(attempts: int, minutes: int) -> None:
     assert pause(attempts, 0.5) == minutes * MINUTE

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from fastsmtp.queue import listing, moves
+from fastsmtp.cells import fresh
+from fastsmtp.queue import actives, counts, listing, moves
 from fastsmtp.queue.listing import Filter, gauges, references
 from fastsmtp.queue.message import Envelope, Queued, State, Target
+from fastsmtp.queue.moves import Tally
 from fastsmtp.store import keys
 from fastsmtp.store.memory import MemoryStore
 
@@ -70,10 +72,13 @@ def test_who_is_worked_on_is_active() -> None:
     async def case() -> None:
         store = MemoryStore()
         one, two = await enter(store), await enter(store)
-        await store.claim(keys.QUEUE, NOW, 1, 7)
-        assert await ids(store, state=State.ACTIVE) == [one]
-        assert await ids(store, state=State.DEFERRED) == [two]
-        shown = await listing.show(store, one)
+        active = {one}
+        found = [
+            [e.id async for e in listing.entries(store, Filter(state=s), active=active)]
+            for s in (State.ACTIVE, State.DEFERRED)
+        ]
+        assert found == [[one], [two]]
+        shown = await listing.show(store, one, active)
         assert shown is not None
         assert (shown.state, shown.queued.state) == (State.ACTIVE, State.DEFERRED)
         assert await listing.show(store, 99) is None
@@ -106,16 +111,35 @@ def test_what_is_worked_on_is_counted_as_active() -> None:
         store = MemoryStore()
         for age in (0, 0, 7200):
             await enter(store, age=age)
-        await store.claim(keys.QUEUE, NOW, 2, 7)
+        cells = fresh(counts.CELLS)
+        young = Tally(State.DEFERRED, NOW // MINUTE, 100)
+        actives.tell(cells, [(1, young), (2, young)], NOW)
         depths = await gauges(store, NOW)
+        actives.move(depths, cells)
         active, deferred = depths[State.ACTIVE], depths[State.DEFERRED]
+        assert active.oldest == NOW // 1000
+        actives.tell(cells, [], NOW)
+        assert not any(cells)
         assert (active.messages, active.octets, deferred.messages) == (2, 200, 1)
         assert (active.ages["1m"], deferred.ages["4h"]) == (2, 1)
 
     run(case())
 
 
+def test_the_fullest_destinations_come_first() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        for name, messages in (("a", 1), ("b", 5), ("c", 3), ("d", 2)):
+            for _ in range(messages):
+                await enter(store, to=f"x@{name}.test")
+        first, others = await listing.top(store, 2)
+        assert first == [("b.test", 5, 500), ("c.test", 3, 300)]
+        assert others == ("other", 3, 300)
+
+    run(case())
+
+
 def test_an_entry_refers_to_its_body() -> None:
     assert references(keys.QUEUE, keys.queued(77), b"") == (77,)
-    assert references(keys.QUEUE, keys.due(1, 77), b"") == ()
+    assert references(keys.QUEUE, keys.due("y.test", 9, 1, 77), b"") == ()
     assert references(keys.FIRST_ACCOUNT, b"m" + keys.u64(77), b"") == ()

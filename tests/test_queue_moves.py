@@ -3,11 +3,27 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from fastsmtp.errors import Conflict, Damaged
 from fastsmtp.queue import moves
-from fastsmtp.queue.message import Envelope, Queued, State, Target, encode_queued
-from fastsmtp.queue.moves import Counted, Tally, decode_counted, decode_tally, tally
+from fastsmtp.queue.message import (
+    Envelope,
+    Queued,
+    Standing,
+    State,
+    Target,
+    destination_of,
+    encode_queued,
+)
+from fastsmtp.queue.moves import (
+    Counted,
+    Move,
+    Tally,
+    decode_counted,
+    decode_tally,
+    tally,
+)
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind, Writes
 from fastsmtp.store.memory import MemoryStore
@@ -22,7 +38,7 @@ def run(case: Coroutine[Any, Any, None]) -> None:
 
 def queued(state: State = State.DEFERRED, due: int = 50, minute: int = 3) -> Queued:
     envelope = Envelope("s@x.test", (), minute * MINUTE + 7)
-    return Queued(envelope, 100, state, due, (Target("a@y.test", "a@y.test"),))
+    return Queued(envelope, 100, state, due, (Target("a@y.test", "a@y.test", due=due),))
 
 
 async def body(store: MemoryStore) -> int:
@@ -42,12 +58,22 @@ async def enter(store: MemoryStore, entry: Queued) -> int:
     return id
 
 
+async def entered(store: MemoryStore, entry: Queued) -> moves.Held:
+    held = moves.read(store, await enter(store, entry))
+    assert held is not None
+    assert held.queued == entry
+    return held
+
+
 def contents(store: MemoryStore) -> dict[bytes, bytes]:
     return store.disk.parts[Q].values
 
 
 def counter(state: State, minute: int = 3) -> bytes:
     return keys.arrivals(moves.LETTERS[state], minute)
+
+
+ONE = Counted(1, 100).encode()
 
 
 @pytest.mark.parametrize("state", list(moves.LETTERS))
@@ -63,27 +89,67 @@ def test_a_count_survives_the_store() -> None:
 
 
 @pytest.mark.parametrize("state", [State.DEFERRED, State.SCHEDULED])
-def test_who_waits_has_a_due_entry(state: State) -> None:
+def test_who_waits_has_a_row_at_the_destination(state: State) -> None:
     async def case() -> None:
         store = MemoryStore()
         entry = queued(state)
         id = await enter(store, entry)
         assert contents(store) == {
             keys.queued(id): encode_queued(entry),
-            keys.due(50, id): tally(entry).encode(),
-            counter(state): Counted(1, 100).encode(),
+            keys.due("y.test", 9, 50, id): tally(entry).encode(),
+            keys.destination("y.test"): ONE,
+            counter(state): ONE,
         }
 
     run(case())
 
 
-def test_who_is_on_hold_has_none() -> None:
+def test_what_is_on_hold_stands_behind_all_that_can_be_due() -> None:
     async def case() -> None:
         store = MemoryStore()
         id = await enter(store, queued(State.HOLD))
-        assert contents(store).keys() == {keys.queued(id), counter(State.HOLD)}
+        rows = [key for key in contents(store) if key[:1] == b"d"]
+        assert rows == [keys.due("y.test", keys.HELD, 50, id)]
+        assert rows[0] > keys.waiting("y.test", keys.HELD)
 
     run(case())
+
+
+def test_an_urgent_message_stands_in_front() -> None:
+    def row(priority: int) -> bytes:
+        entry = queued()
+        envelope = structs.replace(entry.envelope, priority=priority)
+        (key,) = moves.rows(1, structs.replace(entry, envelope=envelope))
+        return key
+
+    assert row(9) < row(1) < row(0) < row(-1) < row(-9)
+    assert row(-9) < keys.waiting("y.test", keys.HELD)
+
+
+def test_each_destination_has_a_row_with_its_earliest_due_time() -> None:
+    def to(address: str, due: int, standing: Standing = Standing.WAITING) -> Target:
+        return Target(address, address, int(standing), due=due)
+
+    targets = (
+        to("a@Y.test", 70),
+        to("b@y.TEST", 60),
+        to("c@z.test", 90),
+        to("d@gone.test", 10, Standing.DELIVERED),
+        to("postmaster", 80),
+    )
+    entry = structs.replace(queued(), targets=targets)
+    assert moves.destinations(entry) == {"y.test": 60, "z.test": 90, "": 80}
+    rows = sorted(map(keys.parse_due, moves.rows(7, entry)))
+    assert rows == [("", 9, 80, 7), ("y.test", 9, 60, 7), ("z.test", 9, 90, 7)]
+
+
+def test_marks_alone_keep_an_entry_in_sight() -> None:
+    done = Target("a@y.test", "a@y.test", int(Standing.DELIVERED))
+    entry = structs.replace(queued(), targets=(done,))
+    assert moves.destinations(entry) == {}
+    assert moves.destinations(structs.replace(entry, marks=((256, "a@y.test"),))) == {
+        "": 0
+    }
 
 
 def test_a_message_enters_once() -> None:
@@ -92,46 +158,41 @@ def test_a_message_enters_once() -> None:
         id = await enter(store, queued())
         with pytest.raises(Conflict):
             await moves.make(store, moves.enter(id, queued()))
-        assert contents(store)[counter(State.DEFERRED)] == Counted(1, 100).encode()
+        assert contents(store)[counter(State.DEFERRED)] == ONE
 
     run(case())
-
-
-async def claimed(store: MemoryStore, entry: Queued) -> moves.Held:
-    id = await enter(store, entry)
-    await store.claim(Q, 50, 1, 9)
-    held = await moves.held(store, 9, id)
-    assert held is not None
-    assert held.queued == entry
-    return held
 
 
 def test_a_message_rests_again() -> None:
     async def case() -> None:
         store = MemoryStore()
-        held = await claimed(store, queued())
-        before = contents(store)[counter(State.DEFERRED)]
-        later = queued(due=70)
+        held = await entered(store, queued())
+        target = structs.replace(held.queued.targets[0], due=70, attempts=1)
+        later = structs.replace(held.queued, due=70, targets=(target,))
         await moves.make(store, moves.revise(held, later))
         assert contents(store) == {
             keys.queued(held.id): encode_queued(later),
-            keys.due(70, held.id): tally(later).encode(),
-            counter(State.DEFERRED): before,
+            keys.due("y.test", 9, 70, held.id): tally(later).encode(),
+            keys.destination("y.test"): ONE,
+            counter(State.DEFERRED): ONE,
         }
 
     run(case())
 
 
-def test_counters_follow_the_state() -> None:
+def test_counters_follow_state_and_destination() -> None:
     async def case() -> None:
         store = MemoryStore()
-        await enter(store, queued(State.SCHEDULED, due=90))
-        held = await claimed(store, queued(State.SCHEDULED))
-        await moves.make(store, moves.revise(held, queued(State.HOLD)))
+        await enter(store, queued(State.SCHEDULED))
+        held = await entered(store, queued(State.SCHEDULED))
+        other = Target("b@z.test", "b@z.test", due=50)
+        after = structs.replace(held.queued, state=State.HOLD, targets=(other,))
+        await moves.make(store, moves.revise(held, after))
         there = contents(store)
-        assert decode_counted(there[counter(State.SCHEDULED)]) == (1, 100)
-        assert decode_counted(there[counter(State.HOLD)]) == (1, 100)
-        assert not [key for key in there if key[:1] == b"l"]
+        for key in (counter(State.SCHEDULED), counter(State.HOLD)):
+            assert decode_counted(there[key]) == (1, 100)
+        for name in ("y.test", "z.test"):
+            assert decode_counted(there[keys.destination(name)]) == (1, 100)
 
     run(case())
 
@@ -139,9 +200,7 @@ def test_counters_follow_the_state() -> None:
 def test_who_leaves_takes_everything_along() -> None:
     async def case() -> None:
         store = MemoryStore()
-        held = await claimed(store, queued())
-        move, held = moves.note(held, queued(due=51))
-        await moves.make(store, move)
+        held = await entered(store, queued())
         await moves.make(store, moves.leave(held))
         assert contents(store) == {}
         assert store.disk.blobs[held.id].refs == 0
@@ -149,52 +208,66 @@ def test_who_leaves_takes_everything_along() -> None:
     run(case())
 
 
-def test_a_move_needs_the_lease_and_the_entry_it_saw() -> None:
+def test_a_move_needs_the_entry_it_saw() -> None:
     async def case() -> None:
         store = MemoryStore()
-        held = await claimed(store, queued())
-        other, _ = moves.note(held, queued(due=51))
-        await moves.make(store, other)
+        held = await entered(store, queued())
+        changed = structs.replace(held.queued, warned=True)
+        await moves.make(store, moves.revise(held, changed))
         for move in (moves.leave(held), moves.revise(held, queued())):
             with pytest.raises(Conflict):
                 await moves.make(store, move)
-        await store.release(Q, 9)
-        assert await moves.held(store, 9, held.id) is None
 
     run(case())
 
 
-def test_others_may_change_the_same_counter_meanwhile() -> None:
-    async def case() -> None:
-        class Busy(MemoryStore):
-            """Somebody else enters a message before each commit, three times."""
-
-            left = 3
-
-            async def commit(self, part: int, **what: Any) -> int:
-                if self.left and part == Q:
-                    self.left -= 1
-                    await enter(MemoryStore(self.disk), queued())
-                return await super().commit(part, **what)
-
-        store = Busy()
-        await enter(store, queued())
-        counted = contents(store)[counter(State.DEFERRED)]
-        assert decode_counted(counted) == (4, 400)
-
-    run(case())
-
-
-def test_a_lease_is_put_back_unread() -> None:
+def test_moves_of_several_messages_are_one() -> None:
     async def case() -> None:
         store = MemoryStore()
-        held = await claimed(store, queued())
-        await store.commit(Q, puts=[(keys.queued(held.id), b"\xc1")])
-        with pytest.raises(Damaged):
-            await moves.held(store, 9, held.id)
-        await moves.put_back(store, 9, held.id, 80)
-        assert contents(store)[keys.due(80, held.id)] == tally(queued()).encode()
-        await moves.put_back(store, 9, held.id, 90)  # there is none now
-        assert keys.due(90, held.id) not in contents(store)
+        move = Move()
+        for _ in range(3):
+            move.join(moves.leave(await entered(store, queued())))
+        stays = await entered(store, queued())
+        await moves.make(store, move)
+        assert keys.queued(stays.id) in contents(store)
+        assert contents(store)[counter(State.DEFERRED)] == ONE
+        assert contents(store)[keys.destination("y.test")] == ONE
 
     run(case())
+
+
+def test_a_row_is_postponed_without_its_entry() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        held = await entered(store, queued())
+        await store.commit(Q, puts=[(keys.queued(held.id), b"\xc1")])
+        with pytest.raises(Damaged):
+            moves.read(store, held.id)
+        await moves.postpone(store, keys.due("y.test", 9, 50, held.id), 80)
+        rows = [key for key in contents(store) if key[:1] == b"d"]
+        assert rows == [keys.due("y.test", 9, 80, held.id)]
+        await moves.postpone(store, keys.due("y.test", 9, 50, held.id), 90)  # gone
+        assert [key for key in contents(store) if key[:1] == b"d"] == rows
+
+    run(case())
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("a@Y.Test", "y.test"),
+        ("postmaster", ""),
+        ('"a@b"@c.test', "c.test"),
+        ("a@[192.0.2.1]", "[192.0.2.1]"),
+        ("a@B\u00dcCHER.test", "b\u00fccher.test"),
+        ("a@x\0y.test", "xy.test"),
+    ],
+)
+def test_mail_waits_by_its_domain(address: str, name: str) -> None:
+    assert destination_of(address) == name
+
+
+def test_no_domain_is_too_long_for_a_key() -> None:
+    name = destination_of("a@" + "\u00fc" * 400)
+    assert len(name.encode()) <= 255
+    assert len(keys.due(name, 9, 1 << 62, 1)) < 503

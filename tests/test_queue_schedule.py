@@ -2,114 +2,260 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from fastsmtp.queue.schedule import LONGEST, Schedule, recover
+import pytest
+
+from fastsmtp.queue.message import State
+from fastsmtp.queue.moves import Tally
+from fastsmtp.queue.schedule import LONGEST, TURN, WRAP, Schedule
 from fastsmtp.store import keys
-from fastsmtp.store.base import Due
 from fastsmtp.store.memory import MemoryStore
 
 Q = keys.QUEUE
+VALUE = Tally(State.SCHEDULED, 0, 10).encode()
 
 
 def run(case: Coroutine[Any, Any, None]) -> None:
     asyncio.run(case)
 
 
-class Clock:
-    """Time that passes only where somebody waits; says what was waited for."""
+class Bell:
+    """An alarm nobody waits for."""
 
-    def __init__(self) -> None:
-        self.now = 1000
-        self.waits: list[float] = []
-        self.rung = asyncio.Event()
+    rings = 0
 
     def ring(self) -> None:
-        self.rung.set()
+        self.rings += 1
 
-    def reset(self) -> None:
-        self.rung.clear()
+    def reset(self) -> None: ...
 
     async def wait(self, seconds: float) -> None:
-        self.waits.append(seconds)
-        if seconds < LONGEST:
-            self.now += int(seconds * 1000)
-        else:
-            await self.rung.wait()
+        raise NotImplementedError
 
     async def rest(self, seconds: float) -> None:
         raise NotImplementedError
 
 
-def schedule(store: MemoryStore, clock: Clock, limit: int = 100) -> Schedule:
-    return Schedule(store, 7, lambda: clock.now, clock, limit)
+class Desk:
+    """A schedule on a store of rows, with a clock that is set by hand."""
+
+    def __init__(self, most: int = 1000) -> None:
+        self.store = MemoryStore()
+        self.now = 1000
+        self.bell = Bell()
+        self.schedule = Schedule(self.store, lambda: self.now, self.bell, most)
+
+    async def rows(self, name: str, *times: int, rank: int = 9, first: int = 0) -> None:
+        """Messages due at these times; their ids count from `first`."""
+        puts = [
+            (keys.due(name, rank, at, id), VALUE) for id, at in enumerate(times, first)
+        ]
+        await self.store.commit(Q, puts=puts)
+
+    async def gone(self, name: str, at: int, id: int, rank: int = 9) -> None:
+        await self.store.commit(Q, deletes=[keys.due(name, rank, at, id)])
+        self.schedule.done(name, id)
+
+    async def take(self, most: int = 1000) -> tuple[str, list[int]] | None:
+        taken = await self.schedule.take(most)
+        if taken is None:
+            return None
+        return taken[0].name, [due.id for due in taken[1]]
 
 
-async def add(store: MemoryStore, *times: int) -> None:
-    await store.commit(Q, puts=[(keys.due(at, at), b"") for at in times])
-
-
-def test_what_is_due_comes_at_once_and_no_more_than_wanted() -> None:
+def test_a_start_finds_every_destination() -> None:
     async def case() -> None:
-        store, clock = MemoryStore(), Clock()
-        await add(store, 900, 1000, 800, 1001)
-        due = schedule(store, clock, limit=2)
-        assert await due.claim() == [Due(800, 800), Due(900, 900)]
-        assert await due.claim() == [Due(1000, 1000)]
-        assert clock.waits == []
+        desk = Desk()
+        for name in ("a.test", "b.test", "", "c.test"):
+            await desk.rows(name, *range(5, 15))
+        assert await desk.schedule.load() == 4
+        taken = [await desk.take() for _ in range(5)]
+        assert [t and t[0] for t in taken] == ["", "a.test", "b.test", "c.test", None]
+        assert all(t[1] == list(range(10)) for t in taken if t)
 
     run(case())
 
 
-def test_it_sleeps_until_the_next_is_due() -> None:
+def test_destinations_take_turns() -> None:
     async def case() -> None:
-        store, clock = MemoryStore(), Clock()
-        await add(store, 6000, 3500)
-        assert await schedule(store, clock).claim() == [Due(3500, 3500)]
-        assert clock.waits == [2.5]
+        desk = Desk()
+        await desk.rows("big.test", *[5] * (3 * TURN))
+        await desk.rows("small.test", 6)
+        await desk.schedule.load()
+        order = []
+        while taken := await desk.take():
+            order.append((taken[0], len(taken[1])))
+        assert order == [
+            ("big.test", TURN),
+            ("small.test", 1),
+            ("big.test", TURN),
+            ("big.test", TURN),
+        ]
 
     run(case())
 
 
-def test_new_work_wakes_it() -> None:
+def test_what_is_not_due_waits_for_its_time() -> None:
     async def case() -> None:
-        store, clock = MemoryStore(), Clock()
-        due = schedule(store, clock)
-        waiting = asyncio.ensure_future(due.claim())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await add(store, 500)
-        assert await asyncio.wait_for(waiting, 10) == [Due(500, 500)]
-        due.close()
-        clock.reset()
-        await add(store, 600)
-        await asyncio.sleep(0)
-        assert not clock.rung.is_set()
+        desk = Desk()
+        await desk.rows("a.test", 900, 5000)
+        await desk.schedule.load()
+        assert await desk.take() == ("a.test", [0])
+        await desk.gone("a.test", 900, 0)
+        assert await desk.take() is None
+        assert desk.schedule.wait() == 4.0
+        desk.now = 5000
+        assert desk.schedule.wait() == 0.0
+        assert await desk.take() == ("a.test", [1])
 
     run(case())
 
 
-def test_no_sleep_is_longer_than_a_clock_may_be_wrong() -> None:
+def test_nothing_due_means_a_look_now_and_then() -> None:
+    desk = Desk()
+    assert desk.schedule.wait() == LONGEST
+
+
+def test_what_is_active_is_not_handed_out_again_until_it_is_done() -> None:
     async def case() -> None:
-        store, clock = MemoryStore(), Clock()
-        await add(store, 10**12)
-        waiting = asyncio.ensure_future(schedule(store, clock).claim())
-        await asyncio.sleep(0)
-        assert clock.waits == [LONGEST]
-        clock.now = 10**12  # the wall clock was put right meanwhile
-        clock.ring()
-        assert await asyncio.wait_for(waiting, 10) == [Due(10**12, 10**12)]
+        desk = Desk()
+        await desk.rows("a.test", 1, 2)
+        await desk.schedule.load()
+        assert await desk.take() == ("a.test", [0, 1])
+        desk.schedule.noted(["a.test"])
+        assert await desk.take() is None
+        assert [id for id, _ in desk.schedule.active()] == [0, 1]
+        desk.schedule.done("a.test", 1)  # its row still stands: due again
+        desk.now += WRAP
+        assert await desk.take() == ("a.test", [1])
 
     run(case())
 
 
-def test_only_the_dead_lose_what_they_hold() -> None:
+def test_a_destination_has_only_so_many_at_a_time() -> None:
     async def case() -> None:
-        store = MemoryStore()
-        await add(store, 1, 2, 3, 4, 5)
-        for holder, count in ((3, 2), (4, 1), (2**40, 2)):
-            await store.claim(Q, 10, count, holder)
-        assert await recover(store, {4}) == 4
-        assert await recover(store, {4}) == 0
-        left = await store.scan(Q, b"", b"\xff", 10)
-        assert [key[:1] for key, _ in left] == [b"d"] * 4 + [b"l"]
+        desk = Desk(most=3)
+        await desk.rows("a.test", *range(8))
+        await desk.schedule.load()
+        assert await desk.take() == ("a.test", [0, 1, 2])
+        assert await desk.take() is None
+        await desk.gone("a.test", 1, 1)
+        assert await desk.take() == ("a.test", [3])
+
+    run(case())
+
+
+def test_urgent_messages_go_first_also_while_a_backlog_is_under_way() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", *[1] * (2 * TURN))
+        await desk.rows("a.test", 900, rank=3, first=5000)
+        await desk.rows("a.test", 1, rank=keys.HELD, first=6000)
+        await desk.schedule.load()
+        _, first = await desk.take() or ("", [])
+        assert first[0] == 5000
+        await desk.rows("a.test", 950, rank=2, first=7000)
+        _, then = await desk.take() or ("", [])
+        assert then[0] == 7000
+        rest = [id for t in [await desk.take(), await desk.take()] if t for id in t[1]]
+        assert sorted(first[1:] + then[1:] + rest) == list(range(2 * TURN))
+
+    run(case())
+
+
+def test_rows_that_come_in_front_are_seen() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", *[500] * 150)
+        await desk.schedule.load()
+        await desk.take()
+        await desk.rows("a.test", 400, first=1000)
+        seen = []
+        for _ in range(5):
+            desk.now += WRAP
+            while taken := await desk.take():
+                seen += taken[1]
+        assert sorted(seen) == [*range(100, 150), 1000]
+
+    run(case())
+
+
+def test_what_is_given_back_is_due_as_before() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", *range(5))
+        await desk.schedule.load()
+        assert await desk.take(3) == ("a.test", [0, 1, 2])
+        desk.schedule.give_back("a.test", [0, 2])
+        assert await desk.take() == ("a.test", [0, 2, 3, 4])
+
+    run(case())
+
+
+def test_a_pause_holds_one_destination_alone() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", 1)
+        await desk.rows("b.test", 1)
+        await desk.schedule.load()
+        desk.schedule.pause("a.test", 31_000)
+        assert await desk.take() == ("b.test", [0])
+        assert await desk.take() is None
+        assert desk.schedule.wait() == 30.0
+        desk.now = 31_000
+        assert await desk.take() == ("a.test", [0])
+
+    run(case())
+
+
+def test_who_is_suspended_gets_nothing_also_after_a_start() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", 1)
+        await desk.store.commit(Q, puts=[(keys.suspended("a.test"), b"")])
+        await desk.schedule.load()
+        assert await desk.take() is None
+        desk.schedule.suspend("a.test", False)
+        assert desk.bell.rings == 1
+        assert await desk.take() == ("a.test", [0])
+
+    run(case())
+
+
+def test_rows_far_in_the_future_are_found() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", 1, 2, 10**9, 10**9 + 1)
+        await desk.rows("a.test", 3, 10**9, rank=2, first=10)
+        await desk.rows("a.test", 10**9, rank=keys.HELD, first=20)
+        found = await desk.schedule.overdue("a.test", 10**6)
+        assert sorted(found) == [2, 3, 11]
+        assert await desk.schedule.overdue("b.test", 10**6) == []
+
+    run(case())
+
+
+@pytest.mark.parametrize("count", [1, 50, 2000])
+def test_memory_grows_with_destinations_not_with_messages(count: int) -> None:
+    async def case() -> None:
+        desk = Desk(most=10)
+        await desk.rows("a.test", *range(count))
+        await desk.rows("b.test", *[10**6] * count)
+        await desk.schedule.load()
+        await desk.take()
+        assert sorted(desk.schedule.names()) == ["a.test", "b.test"]
+        assert len(list(desk.schedule.active())) == min(count, 10)
+
+    run(case())
+
+
+def test_a_destination_where_nothing_waits_is_forgotten() -> None:
+    async def case() -> None:
+        desk = Desk()
+        await desk.rows("a.test", 1)
+        desk.schedule.noted(["a.test", "none.test"])
+        assert await desk.take() == ("a.test", [0])
+        await desk.gone("a.test", 1, 0)
+        assert await desk.take() is None
+        assert desk.schedule.names() == []
 
     run(case())

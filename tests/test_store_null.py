@@ -34,8 +34,6 @@ def test_the_index_is_always_empty() -> None:
         assert await store.get(300, b"a") is None
         assert store.peek(300, b"a") is None
         assert await store.scan(300, b"", b"\xff", 10) == []
-        assert await store.claim(1, 10, 10, 1) == []
-        assert await store.release(1, 1) == 0
         assert store.healthy() is None
         store.watch(300, lambda: None)()
         store.spool(1, b"").abort()

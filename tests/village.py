@@ -9,26 +9,31 @@ from contextlib import asynccontextmanager
 from fastsmtp.auth.accounts import Account, Directory, decode_account, encode_account
 from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
+from fastsmtp.delivery.attempt import After, Attempt
+from fastsmtp.delivery.dispatch import Dispatcher, Job
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.delivery.record import Cells, Recorder
 from fastsmtp.delivery.route import Route
-from fastsmtp.delivery.worker import Cells, Worker
+from fastsmtp.delivery.worker import LocalAttempts
 from fastsmtp.errors import Damaged
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox import values as mailbox_values
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
+from fastsmtp.policy.relaying import LOCAL, NextHop
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import listing, moves
 from fastsmtp.queue.message import (
     Envelope,
+    Queued,
     Recipient,
-    State,
     decode_queued,
     encode_envelope,
 )
 from fastsmtp.queue.schedule import Schedule
+from fastsmtp.smtp.letter import Answer
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind
 from fastsmtp.store.memory import MemoryStore
@@ -75,13 +80,54 @@ class Sun:
 
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(0)
+        while self.village.busy() and not self.rung:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         if not self.rung:
             await self.rest(seconds)
 
     async def rest(self, seconds: float) -> None:
         if self.village.now >= self.until:
             raise Dusk
-        self.village.now += max(int(seconds * 1000), 1)
+        self.village.pass_by(max(int(seconds * 1000), 1))
+
+
+def next_hop(queued: Queued, address: str) -> NextHop:
+    """The far side of `FarAway` for all that is not the village's own."""
+    domain = address.rpartition("@")[2]
+    if not domain or domain == DOMAIN:
+        return LOCAL
+    return NextHop("smtp", domain, 25, True, key=f"smtp:{domain}")
+
+
+class FarAway:
+    """A sender whose next hops answer at once, as `says` has it for their domain."""
+
+    def __init__(self) -> None:
+        self.dispatcher: Dispatcher | None = None
+        self.says: dict[str, Answer] = {}
+        self.unreached: set[str] = set()
+        self.jobs: list[Job] = []
+        self.at: list[int] = []  # when each came
+
+    def give(self, job: Job) -> bool:
+        assert self.dispatcher is not None
+        self.jobs.append(job)
+        self.at.append(self.dispatcher.terms().now)
+        asyncio.get_running_loop().call_soon(self._finish, job)
+        return True
+
+    def _finish(self, job: Job) -> None:
+        assert self.dispatcher is not None
+        answer = self.says.get(job.destination, Answer(250, "2.0.0", "taken", "body"))
+        made = Attempt(
+            *(job.id, job.destination, {t.address: answer for t in job.targets}),
+            hop=job.hop.key,
+            reached=job.destination not in self.unreached,
+        )
+        self.dispatcher.finished(made)
+
+    def times(self, domain: str) -> int:
+        return sum(job.destination == domain for job in self.jobs)
 
 
 class Village:
@@ -102,7 +148,12 @@ class Village:
         self.events = fresh(events.CELLS)
         self.failures: list[str] = []
         self.now = NOW
+        self.steady = 1e6  # seconds, monotonic
         self.alarm = Sun(self)
+        self.far = FarAway()
+        self.dispatcher: Dispatcher | None = None
+        self.told: list[tuple[Attempt, After]] = []
+        self.notices: list[tuple[int, After]] = []
         self.deliver = LocalDelivery(
             self.route,
             self.deliveries,
@@ -158,27 +209,47 @@ class Village:
         """How often something refers to a body, by the store's own count."""
         return self.store.disk.blobs[id].refs
 
-    def worker(self, options: DeliveryOptions = PATIENT) -> Worker:
-        """One that has this life of the store; its clock is `self.now`."""
-        schedule = Schedule(
-            self.store, self.store.epoch, lambda: self.now, self.alarm, 10
+    def pass_by(self, milliseconds: int) -> None:
+        """Time goes on, on both clocks."""
+        self.now += milliseconds
+        self.steady += milliseconds / 1000
+
+    def busy(self) -> bool:
+        """Whether anything is being worked on."""
+        return self.dispatcher is not None and self.dispatcher.active > 0
+
+    # `delivery.record.Notices` and `Told`
+
+    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
+        self.notices.append((id, after))
+
+    def attempted(self, by: Attempt, after: After) -> None:
+        self.told.append((by, after))
+
+    def failed(self, id: int, address: str, error: Exception) -> None:
+        self.failures.append(address or repr(error))
+
+    def working(self, options: DeliveryOptions = PATIENT) -> Dispatcher:
+        """A dispatcher that has this life of the store; its clock is `self.now`."""
+        store, cells = self.store, Cells(self.deliveries, self.events)
+        schedule = Schedule(store, lambda: self.now, self.alarm)
+        recorder = Recorder(store, schedule, cells, self, self)
+        local = LocalAttempts(store, self.route, self.failed, lambda: self.steady)
+        self.dispatcher = dispatcher = Dispatcher(
+            recorder, local, next_hop, options, lambda: self.steady
         )
-        return Worker(
-            self.store,
-            schedule,
-            self.route,
-            options,
-            Cells(self.deliveries, self.events),
-            lambda id, address, error: self.failures.append(address or repr(error)),
-        )
+        self.deliver.entered = schedule.noted
+        self.far.dispatcher = dispatcher
+        dispatcher.sender = self.far
+        return dispatcher
 
     async def work(self, until: int, options: DeliveryOptions = PATIENT) -> None:
-        """Let a worker run until this time has come and nothing is due."""
+        """Let a dispatcher run until this time has come and nothing is due."""
         self.alarm.until = until
         try:
-            await self.worker(options).run()
-        except Dusk:
-            return
+            await self.working(options).run()
+        except* Dusk:
+            pass
 
     def verify(self) -> None:
         """References, counts of mailboxes and counters of the queue are those of what
@@ -196,11 +267,13 @@ class Village:
                 self._verify_counts(part.values)
         for key, value in entries.items():
             if key[:1] == b"m":
-                what = moves.tally(decode_queued(value))
-                have = rests.get(what.key, (0, 0))
-                rests[what.key] = (have[0] + 1, have[1] + what.octets)
-                self._verify_index(key, entries)
-        counted = {k: v for k, v in entries.items() if k[:1] == b"c"}
+                queued = decode_queued(value)
+                ours = moves.enter(int.from_bytes(key[1:], "big"), queued).adds
+                for counter, by in ours.items():
+                    have = rests.get(counter, (0, 0))
+                    rests[counter] = (have[0] + by[0], have[1] + by[1])
+                self._verify_rows(key, entries, queued)
+        counted = {k: v for k, v in entries.items() if k[:1] in b"cg"}
         assert {k: tuple(moves.decode_counted(v)) for k, v in counted.items()} == rests
         refs.update(record.id for record, _ in self.store.disk.aside)
         for id, blob in self.store.disk.blobs.items():
@@ -209,11 +282,11 @@ class Village:
     def queued_any(self) -> bool:
         return keys.QUEUE in self.store.disk.parts
 
-    def _verify_index(self, key: bytes, entries: dict[bytes, bytes]) -> None:
-        """An entry has one due entry or one lease, or none and is on hold."""
-        queued = decode_queued(entries[key])
-        index = [k for k in entries if k[:1] in b"dl" and k[9:] == key[1:]]
-        assert len(index) == (queued.state != State.HOLD)
+    @staticmethod
+    def _verify_rows(key: bytes, entries: dict[bytes, bytes], queued: Queued) -> None:
+        """An entry has the rows that follow from it, and no others."""
+        have = {k: v for k, v in entries.items() if k[:1] == b"d" and k[-8:] == key[1:]}
+        assert have == moves.rows(int.from_bytes(key[1:], "big"), queued)
 
     @staticmethod
     def _verify_counts(values: dict[bytes, bytes]) -> None:

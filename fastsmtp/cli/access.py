@@ -111,5 +111,5 @@ def delivery(config: Config, store: LmdbStore) -> LocalDelivery:
         route,
         fresh(deliveries.CELLS),
         fresh(events.CELLS),
-        steps=config.delivery.steps,
+        steps=config.delivery.retry,
     )

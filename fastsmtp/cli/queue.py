@@ -101,8 +101,7 @@ def _row(entry: Any) -> dict[str, Any]:
     from fastsmtp.queue.message import Standing, queue_id
 
     queued = entry.queued
-    unreached = (Standing.WAITING, Standing.ELSEWHERE)
-    waiting = [t for t in queued.targets if t.standing in unreached]
+    waiting = [t for t in queued.targets if t.standing == Standing.WAITING]
     return {
         "id": queue_id(entry.id),
         "state": entry.state.value,

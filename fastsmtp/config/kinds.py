@@ -23,6 +23,7 @@ from fastsmtp.options import (
     CHOICES,
     COUNT,
     DURATION,
+    DURATIONS,
     HOSTNAME,
     MAILBOX,
     MODULE,
@@ -232,6 +233,13 @@ def _choices(raw: Any, setting: Setting) -> list[str]:
 
 def _texts(raw: Any, setting: Setting) -> list[str]:
     return _each(raw, setting, _text)
+
+
+def _durations(raw: Any, setting: Setting) -> tuple[float, ...]:
+    values = tuple(_each(raw, setting, _duration))
+    if not values:
+        raise Wrong(Fault("is empty"))
+    return values
 
 
 def _module(raw: Any, setting: Setting) -> str:
@@ -448,6 +456,7 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     SCORES: _scores,
     TABLE: _table,
     TEXTS: _texts,
+    DURATIONS: _durations,
     SENDERS: _senders,
     CERTIFICATES: _certificates,
 }
@@ -474,7 +483,7 @@ def read_text(text: str, setting: Setting) -> Any:
     raw: Any = text
     if setting.kind in TOML_KINDS:
         raw = _toml(text)
-    elif setting.kind in (ADDRESSES, CHOICES, NETWORKS, TEXTS):
+    elif setting.kind in (ADDRESSES, CHOICES, DURATIONS, NETWORKS, TEXTS):
         words = [word.strip() for word in text.split(",") if word.strip()]
         raw = _toml(text) if text.lstrip().startswith("[") and '"' in text else words
     return read(raw, setting)
@@ -500,6 +509,7 @@ _ALLOWED: Final[Mapping[str, str]] = {
     MODULE: 'a .py file or a dotted name, such as "fastsmtp.hooks.rspamd"',
     TABLE: "a table",
     TEXTS: 'a list of texts: ["…", "…"]',
+    DURATIONS: 'a list of times: ["5 min", "1 h"]',
     ADDRESS: '"host:port", such as "127.0.0.1:25" or "[::]:25", or "" for none',
     ADDRESSES: 'a list of "host:port" or "unix:/path", such as ["[::]:25"]',
     NETWORKS: 'a list of networks, such as ["192.0.2.0/24", "2001:db8::/32"]',
@@ -542,11 +552,13 @@ def show(value: Any, kind: str) -> str:
             if value and value % _SIZES[unit.upper()] == 0:
                 return f'"{value // _SIZES[unit.upper()]} {unit}"'
         return f'"{value} B"' if value else "0"
-    if kind == DURATION:
+    if kind == DURATION or (kind == DURATIONS and isinstance(value, int | float)):
         for unit in ("d", "h", "min", "s"):
             if value and value % _TIMES[unit] == 0:
                 return f'"{value / _TIMES[unit]:g} {unit}"'
         return f'"{value * 1000:g} ms"' if value else "0"
+    if kind == DURATIONS:
+        return "[" + ", ".join(show(item, DURATION) for item in value) + "]"
     return toml(value)
 
 

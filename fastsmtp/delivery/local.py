@@ -3,8 +3,9 @@
 `LocalDelivery` is the keeper's `Apply`. For each recipient it files an email in INBOX
 (UID and MODSEQ are given here); one body serves them all. Whoever cannot be served,
 for whatever reason, is put into a queue entry and no one else suffers from it. That
-entry remembers which accounts have their copy, so none gets a second one. What a user
-who logged in sends to other servers is put there too, and rests.
+entry remembers which accounts have their copy, so none gets a second one. What is for
+other servers is put there too, and so is all that is to be released later or whose
+sender wants to hear of its delivery.
 
 Nearly all mail is for INBOXes that are in order, and takes the compiled way, `quick`,
 which comes to the same. What stands here decides about the rest; it is what is right.
@@ -15,30 +16,26 @@ transaction that is tried again counts again.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
-
-from msgspec.structs import replace
 
 from fastsmtp.delivery.inboxes import Inboxes
 from fastsmtp.delivery.route import Elsewhere, NoRoute, Route
 from fastsmtp.delivery.tally import LocalTally
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.queue import backoff, moves
-from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import (
     Envelope,
     Filing,
     Queued,
-    Standing,
+    Recipient,
     State,
     Target,
     decode_envelope,
 )
 from fastsmtp.store import keys
-from fastsmtp.store.base import Put, Read, Record, Writes
+from fastsmtp.store.base import NO_ADDS, Adds, Put, Read, Record, Writes
 
-FOR_OTHERS: Final = "for another server: kept until mail can be sent there"
 _INBOX_KEY: Final = keys.mailbox(INBOX)
 _HEAD: Final = keys.HEAD
 
@@ -76,11 +73,12 @@ class LocalDelivery:
     ) -> None:
         self._route = route
         self._count = LocalTally(deliveries, queue).count
-        self._events = queue
         self._steps = steps
         self._clock = clock
         self._failed = failed
         self._boxes: dict[int, Box] = {}
+        self._entered: dict[str, int] = {}
+        self.entered: Callable[[Mapping[str, int]], None] = lambda _: None
         self.quick = Inboxes(route, self._count, clock, self.BOXES)
 
     def __call__(self, record: Record, read: Read) -> Writes:
@@ -92,33 +90,36 @@ class LocalDelivery:
         done: dict[int, None] = {}  # a set that keeps its order
         targets: list[Target] = []
         mail, route = Mail(record.id, record.length, envelope.arrived), self._route
+        first = max(envelope.arrived, envelope.release)  # when it is tried first
         for recipient in envelope.recipients:
             address = recipient.address
             try:
-                destinations = route(address)
+                destinations = () if _later(envelope, recipient) else route(address)
+            except Elsewhere:
+                destinations = ()
             except Exception as error:
-                if envelope.login and isinstance(error, Elsewhere):
-                    targets.append(_at_another_server(address))
-                else:
-                    targets.append(self._defer(record.id, address, address, error))
+                targets.append(self._defer(record, address, address, error))
                 continue
+            if not destinations:
+                targets.append(Target(address, address, due=first))
             for part, name in destinations:
                 if part in done:
                     continue
                 try:
                     puts += self._add(part, mail, read)
                 except Exception as error:
-                    targets.append(self._defer(record.id, name, address, error))
+                    targets.append(self._defer(record, name, address, error))
                 else:
                     done[part] = None
         refs = len(done)
+        adds: Adds = NO_ADDS
         if targets:
-            self._enqueue(record, envelope, (targets, tuple(done)), puts, read)
+            adds = self._enqueue(record, envelope, (targets, tuple(done)), puts)
             refs += 1
         now = self._clock()
         failed = sum(target.attempts for target in targets)
         self._count(len(done), failed, now - start, now - envelope.arrived / 1000)
-        return Writes(puts, [], refs)
+        return Writes(puts, [], refs, {keys.QUEUE: adds} if adds else {})
 
     def _add(self, part: int, mail: Mail, read: Read) -> list[Put]:
         """One email into the INBOX of one account."""
@@ -149,10 +150,14 @@ class LocalDelivery:
         )
         return Writes(box.add(mail), [], 1)
 
-    def _defer(self, id: int, address: str, recipient: str, error: Exception) -> Target:
+    def _defer(
+        self, record: Record, address: str, recipient: str, error: Exception
+    ) -> Target:
         if self._failed is not None:
-            self._failed(id, address, error)
-        return Target(address, recipient, attempts=1, error=reason(error))
+            self._failed(record.id, address, error)
+        pause = backoff.pause(1, backoff.chance_of(record.id), self._steps)
+        due = decode_envelope(record.envelope).arrived + pause
+        return Target(address, recipient, attempts=1, due=due, error=reason(error))
 
     def _enqueue(
         self,
@@ -160,26 +165,31 @@ class LocalDelivery:
         envelope: Envelope,
         outcome: tuple[list[Target], tuple[int, ...]],
         puts: list[Put],
-        read: Read,
-    ) -> None:
-        """The entry for those who were not reached. It is on hold when nobody of them
-        can be tried again."""
-        failed, done = outcome
-        pause = backoff.pause(1, backoff.chance_of(record.id), self._steps)
-        due = envelope.arrived + pause
-        targets = tuple(
-            replace(t, due=due) if t.standing == Standing.WAITING else t for t in failed
-        )
-        again = any(t.standing == Standing.WAITING for t in targets)
-        state = State.DEFERRED if again else State.HOLD
-        self._events[events.HELD] += not again
+    ) -> Adds:
+        """The entry for those who were not reached; gives the counters it changes."""
+        left, done = outcome
+        tried = any(target.attempts for target in left)
         queued = Queued(
-            envelope, record.length, state, due if again else 0, targets, done
+            envelope,
+            record.length,
+            State.DEFERRED if tried else State.SCHEDULED,
+            min(target.due for target in left),
+            tuple(left),
+            done,
         )
+        self._entered.update(moves.destinations(queued))
         move = moves.enter(record.id, queued)
-        moves.settle(move, lambda key: read(keys.QUEUE, key))
         puts += [(keys.QUEUE, key, value) for key, value in move.puts]
+        return move.adds
+
+    def committed(self) -> None:
+        """What was applied is visible: see `store.base.Apply`."""
+        if self._entered:
+            entered, self._entered = self._entered, {}
+            self.entered(entered)
 
 
-def _at_another_server(address: str) -> Target:
-    return Target(address, address, Standing.ELSEWHERE, error=FOR_OTHERS)
+def _later(envelope: Envelope, recipient: Recipient) -> bool:
+    """Whether the queue has it first: it is not to be delivered yet, or the sender is
+    to hear when it was, and nobody can be told inside a transaction."""
+    return envelope.release > envelope.arrived or "SUCCESS" in recipient.notify

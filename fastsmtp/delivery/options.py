@@ -2,32 +2,42 @@
 
 from dataclasses import dataclass
 
-from fastsmtp.options import COUNT, DURATION, option
+from fastsmtp.options import COUNT, DURATION, DURATIONS, option
+from fastsmtp.queue.backoff import STEPS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryOptions:
     """The `[delivery]` table."""
 
-    first_retry: float = option(
-        300.0, "pause before the second attempt", DURATION, low=1
+    retry: tuple[float, ...] = option(
+        STEPS,
+        "pauses before the second, third and later attempts; the last one goes on",
+        DURATIONS,
+        low=1,
     )
-    second_retry: float = option(
-        900.0, "pause before the third attempt", DURATION, low=1
-    )
-    retry: float = option(1800.0, "pause before each later attempt", DURATION, low=1)
     give_up: float = option(
         432_000.0,
-        "age at which a message that cannot be delivered is put on hold "
+        "age at which a message that cannot be delivered goes back to its sender "
         "(RFC 5321 4.5.4.1: at least 4 to 5 days)",
         DURATION,
         low=60,
     )
-    claim: int = option(
-        100, "queued messages one process takes at a time", COUNT, low=1
+    delay_warning: float = option(
+        14_400.0,
+        "age at which its sender is told that a message is late; 0: never",
+        DURATION,
+        low=0,
     )
-
-    @property
-    def steps(self) -> tuple[float, ...]:
-        """For `fastsmtp.queue.backoff.pause`."""
-        return (self.first_retry, self.second_retry, self.retry)
+    active: int = option(
+        10_000, "queued messages that are being worked on at a time", COUNT, low=1
+    )
+    hop_active: int = option(1_000, "how many of these for one next hop", COUNT, low=1)
+    hop_pause: float = option(
+        60.0,
+        "pause before a next hop that could not be reached is tried again; doubled "
+        "each time",
+        DURATION,
+        low=1,
+    )
+    hop_pause_most: float = option(1800.0, "the longest such pause", DURATION, low=1)

@@ -16,6 +16,7 @@ ENQUEUED: Final = EVENT.place("enqueued")
 ACTIVATED: Final = EVENT.place("activated")
 DEFERRED: Final = EVENT.place("deferred")
 DELIVERED: Final = EVENT.place("delivered")
+BOUNCED: Final = EVENT.place("bounced")
 EXPIRED: Final = EVENT.place("expired")
 HELD: Final = EVENT.place("held")
 RELEASED: Final = EVENT.place("released")
@@ -26,4 +27,9 @@ LAG: Final = Histogram(
 )
 """From the time an entry was due to the start of its attempt."""
 
-CELLS: Final = LAG.first + LAG.size
+ACTIVE: Final = LAG.first + LAG.size
+ACTIVE_CELLS: Final = 11
+"""Gauges, one row for each state that what is active rests in: octets, the oldest
+arrival (seconds), messages by age; see `queue.actives`."""
+
+CELLS: Final = ACTIVE + 3 * ACTIVE_CELLS

@@ -1,11 +1,11 @@
 """Reading the queue: entries for people, sums for the metrics. Nothing here writes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from fastsmtp.queue.message import Queued, State, decode_queued
-from fastsmtp.queue.moves import MINUTE, STATES, decode_counted, decode_tally
+from fastsmtp.queue.moves import MINUTE, STATES, decode_counted
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
@@ -65,12 +65,16 @@ EVERYTHING: Final = Filter()
 
 
 async def entries(
-    store: Store, wanted: Filter = EVERYTHING, after: int = -1
+    store: Store,
+    wanted: Filter = EVERYTHING,
+    after: int = -1,
+    active: Container[int] = (),
 ) -> AsyncIterator[Entry]:
     """Entries with ids above `after`, oldest process life first; read in pages.
 
+    active  ids of what is being worked on: the keeper knows
+
     An entry that does not decode raises `Damaged`."""
-    active = await _leased(store)
     at, end = keys.queued(after + 1), keys.after(b"m")
     while found := await store.scan(keys.QUEUE, at, end, PAGE):
         for key, value in found:
@@ -82,26 +86,13 @@ async def entries(
         at = found[-1][0] + b"\x00"
 
 
-async def show(store: Store, id: int) -> Entry | None:
+async def show(store: Store, id: int, active: Container[int] = ()) -> Entry | None:
     """One entry, or None when the queue has no such message."""
     value = await store.get(keys.QUEUE, keys.queued(id))
     if value is None:
         return None
     queued = decode_queued(value)
-    active = id in await _leased(store)
-    return Entry(id, State.ACTIVE if active else queued.state, queued)
-
-
-async def _leases(store: Store) -> AsyncIterator[tuple[bytes, bytes]]:
-    at, end = b"l", keys.after(b"l")
-    while found := await store.scan(keys.QUEUE, at, end, PAGE):
-        for pair in found:
-            yield pair
-        at = found[-1][0] + b"\x00"
-
-
-async def _leased(store: Store) -> set[int]:
-    return {int.from_bytes(key[9:], "big") async for key, _ in _leases(store)}
+    return Entry(id, State.ACTIVE if id in active else queued.state, queued)
 
 
 @dataclass(slots=True)
@@ -120,21 +111,21 @@ class Depth:
         self.messages += messages
         self.octets += octets
         second = minute * MINUTE // 1000
-        self.ages[_age(now // 1000 - second)] += messages
+        self.ages[age_of(now // 1000 - second)] += messages
         if messages > 0:
             self.oldest = min(self.oldest or second, second)
 
 
-def _age(seconds: int) -> str:
+def age_of(seconds: int) -> str:
+    """Which of `AGES`, or "+Inf"."""
     return next((name for name, edge in AGES if seconds <= edge), "+Inf")
 
 
 async def gauges(store: Store, now: int) -> dict[State, Depth]:
     """The depth of each state at `now` (milliseconds, wall clock).
 
-    Reads one counter for each state and minute, and the leases of what is being worked
-    on: never the entries. Counters and leases are read one after the other, so while
-    work goes on a message may be missed or counted twice for a moment."""
+    Reads one counter for each state and minute, never the entries. What is active is
+    counted in the state it rested in: see `actives.move`."""
     counted: dict[tuple[State, int], tuple[int, int]] = {}
     at, end = b"c", keys.after(b"c")
     while found := await store.scan(keys.QUEUE, at, end, PAGE):
@@ -142,16 +133,36 @@ async def gauges(store: Store, now: int) -> dict[State, Depth]:
             minute = int.from_bytes(key[2:6], "big")
             counted[STATES[key[1:2]], minute] = decode_counted(value)
         at = found[-1][0] + b"\x00"
-    async for _, value in _leases(store):
-        resting, minute, octets = decode_tally(value[8:])
-        for state, by in ((resting, -1), (State.ACTIVE, 1)):
-            have = counted.get((state, minute), (0, 0))
-            counted[state, minute] = (have[0] + by, have[1] + by * octets)
     depths = {state: Depth() for state in State}
     for (state, minute), (messages, size) in counted.items():
         if messages > 0:
             depths[state].count(minute, messages, size, now)
     return depths
+
+
+class Top(NamedTuple):
+    """A destination and what waits there."""
+
+    name: str
+    messages: int
+    octets: int
+
+
+async def top(store: Store, most: int) -> tuple[list[Top], Top]:
+    """The destinations where most messages wait, and all others together ("other").
+    Reads one counter for each destination."""
+    found: list[Top] = []
+    others = [0, 0]
+    at, end = b"g", keys.after(b"g")
+    while page := await store.scan(keys.QUEUE, at, end, PAGE):
+        found += [Top(k[1:].decode(), *decode_counted(value)) for k, value in page]
+        found.sort(key=lambda one: -one.messages)
+        for one in found[most:]:
+            others[0] += one.messages
+            others[1] += one.octets
+        del found[most:]
+        at = page[-1][0] + b"\x00"
+    return found, Top("other", *others)
 
 
 def references(part: int, key: bytes, value: bytes) -> tuple[int, ...]:

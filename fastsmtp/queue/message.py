@@ -110,9 +110,8 @@ class Standing(IntEnum):
     """How one recipient of a queued message stands."""
 
     WAITING = 0  # to be tried when due
-    DELIVERED = 1
-    GIVEN_UP = 2  # tried for too long; the sender is owed a bounce
-    ELSEWHERE = 3  # at another server: kept until mail can be sent there
+    DELIVERED = 1  # here, or another server has taken it over
+    GIVEN_UP = 2  # refused, or tried for too long; who is to know was told
 
 
 class Target(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -122,6 +121,7 @@ class Target(msgspec.Struct, array_like=True, frozen=True, gc=False):
     recipient  the RCPT it came from
     due        milliseconds, wall clock, of the next attempt
     error      what the last attempt said
+    hop        the next hop of the last attempt, see `policy.relaying.NextHop.key`
     """
 
     address: str
@@ -130,6 +130,7 @@ class Target(msgspec.Struct, array_like=True, frozen=True, gc=False):
     attempts: int = 0
     due: int = 0
     error: str = ""
+    hop: str = ""
 
 
 class Queued(msgspec.Struct, array_like=True, frozen=True):
@@ -137,11 +138,13 @@ class Queued(msgspec.Struct, array_like=True, frozen=True):
 
     envelope  as it was accepted, all recipients included
     octets    of the body
-    state     a `State` it can rest in; ACTIVE is a lease, never stored
-    due       milliseconds, wall clock, of the next attempt; no meaning on hold
+    state     a `State` it can rest in; ACTIVE is known to the keeper alone
+    due       the earliest of those who wait; what counts is theirs
     done      accounts (ids) that have their copy: nothing reaches them twice
     marks     accounts and addresses for which `keys.delivered` may stand: it must go
               before this does
+    via       the next hop an operator chose; "" is the one that the tables give
+    warned    the sender was told that it is late
     """
 
     envelope: Envelope
@@ -151,6 +154,8 @@ class Queued(msgspec.Struct, array_like=True, frozen=True):
     targets: tuple[Target, ...]
     done: tuple[int, ...] = ()
     marks: tuple[tuple[int, str], ...] = ()
+    via: str = ""
+    warned: bool = False
 
 
 _entries: Final = msgspec.msgpack.Decoder(Queued)
@@ -164,6 +169,21 @@ def decode_queued(data: bytes) -> Queued:
         return _entries.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Damaged(f"queue entry: {error}") from error
+
+
+LONGEST_DESTINATION: Final = 255  # octets; RFC 1035 section 2.3.4
+
+
+def destination_of(address: str) -> str:
+    """The domain whose mail waits together: in lower case, "" for none."""
+    _, at, domain = address.rpartition("@")
+    if not at:
+        return ""
+    name = domain.lower().replace("\0", "")
+    if len(name) * 4 > LONGEST_DESTINATION:
+        octets = name.encode()[:LONGEST_DESTINATION]
+        return octets.decode(errors="ignore")
+    return name
 
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"

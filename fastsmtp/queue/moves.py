@@ -1,17 +1,21 @@
 """The moves of the table in `fastsmtp.queue`, as pure functions.
 
-A `Move` says what one transaction of the queue's partition must check and write. The
-counters of arrivals it changes are known only where it is written, so `settle` is given
-the present ones at the end: inside the keeper's transaction, or by `make`, which
-commits and tries again while nothing but a counter got in its way.
+A `Move` says what one transaction of the queue's partition must check and write. Beside
+the entry itself that is one row for each destination where somebody waits, and the
+counters; all of it follows from the entry, see `rows` and `_counted`.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from fastsmtp.errors import Conflict
-from fastsmtp.queue.message import Queued, State, decode_queued, encode_queued
+from fastsmtp.queue.message import (
+    Queued,
+    Standing,
+    State,
+    decode_queued,
+    destination_of,
+    encode_queued,
+)
 from fastsmtp.store import keys
 from fastsmtp.store.base import Check, Store
 
@@ -26,9 +30,11 @@ LETTERS: Final = {
 
 STATES: Final = {letter: state for state, letter in LETTERS.items()}
 
+_USUAL: Final = 9  # the rank of priority 0; RFC 6710 has -9 to 9
+
 
 class Tally(NamedTuple):
-    """What the counters need to know of a message; also the value of a due entry."""
+    """What the counters need to know of a message; also the value of its rows."""
 
     state: State
     minute: int
@@ -55,7 +61,7 @@ def tally(queued: Queued) -> Tally:
 
 
 class Counted(NamedTuple):
-    """The value of a counter of arrivals."""
+    """The value of a counter: see `store.base.Adds`."""
 
     messages: int
     octets: int
@@ -70,138 +76,135 @@ def decode_counted(value: bytes | None) -> Counted:
     return Counted(int.from_bytes(value[:8], "big"), int.from_bytes(value[8:], "big"))
 
 
+def destinations(queued: Queued) -> dict[str, int]:
+    """Where recipients wait, and when they are due there."""
+    found: dict[str, int] = {}
+    for target in queued.targets:
+        if target.standing == Standing.WAITING:
+            name, due = destination_of(target.address), target.due
+            found[name] = min(found.get(name, due), due)
+    if not found and queued.marks:
+        found[""] = 0  # nobody waits, but the marks are still to be cleared
+    return found
+
+
+def rows(id: int, queued: Queued) -> dict[bytes, bytes]:
+    """The rows `d` of an entry."""
+    rank = _USUAL - queued.envelope.priority
+    if queued.state == State.HOLD:
+        rank = keys.HELD
+    value = tally(queued).encode()
+    return {
+        keys.due(name, rank, due, id): value
+        for name, due in destinations(queued).items()
+    }
+
+
 @dataclass(slots=True)
 class Move:
-    """One transaction; `counts` are changes of counters of arrivals by key."""
+    """One transaction."""
 
     checks: list[Check] = field(default_factory=list)
     puts: list[tuple[bytes, bytes]] = field(default_factory=list)
     deletes: list[bytes] = field(default_factory=list)
     refs: dict[int, int] = field(default_factory=dict)
-    counts: dict[bytes, Counted] = field(default_factory=dict)
+    adds: dict[bytes, tuple[int, int]] = field(default_factory=dict)
 
-    def count(self, what: Tally, by: int) -> None:
-        messages, octets = self.counts.get(what.key, (0, 0))
-        self.counts[what.key] = Counted(messages + by, octets + by * what.octets)
+    def join(self, other: "Move") -> None:
+        """Become both; they are of different messages."""
+        self.checks += other.checks
+        self.puts += other.puts
+        self.deletes += other.deletes
+        self.refs.update(other.refs)
+        for key, (messages, octets) in other.adds.items():
+            self._add(key, messages, octets)
+
+    def count(self, queued: Queued, by: int) -> None:
+        """The message comes into the counters or goes from them."""
+        what = tally(queued)
+        octets = by * what.octets
+        self._add(what.key, by, octets)
+        for name in destinations(queued):
+            self._add(keys.destination(name), by, octets)
+
+    def _add(self, key: bytes, messages: int, octets: int) -> None:
+        have = self.adds.get(key, (0, 0))
+        self.adds[key] = (have[0] + messages, have[1] + octets)
 
 
 class Held(NamedTuple):
-    """An entry that this process has a lease on."""
+    """An entry and the octets it was read from: a move checks that they still stand."""
 
     id: int
-    lease: Check
     raw: bytes
     queued: Queued
 
 
-async def held(store: Store, holder: int, id: int) -> Held | None:
-    """What was claimed, or None when the lease or the entry is not there (any more).
-
-    Raises `Damaged` when the entry does not decode."""
-    key = keys.lease(holder, id)
-    lease = await store.get(keys.QUEUE, key)
-    raw = await store.get(keys.QUEUE, keys.queued(id))
-    if lease is None or raw is None:
-        return None
-    return Held(id, Check(key, lease), raw, decode_queued(raw))
+def read(store: Store, id: int) -> Held | None:
+    """An entry as it is now. Raises `Damaged` when it does not decode."""
+    raw = store.peek(keys.QUEUE, keys.queued(id))
+    return None if raw is None else Held(id, raw, decode_queued(raw))
 
 
 def enter(id: int, queued: Queued) -> Move:
     """A message joins the queue; whoever writes this adds a reference to its body."""
     move = Move(checks=[Check(keys.queued(id), None)])
     move.puts.append((keys.queued(id), encode_queued(queued)))
-    _rest(move, id, queued)
-    move.count(tally(queued), 1)
+    move.puts += rows(id, queued).items()
+    move.count(queued, 1)
     return move
 
 
 def revise(held: Held, queued: Queued) -> Move:
-    """The attempt is over, the message stays: it rests again, as `queued` says."""
-    move = _of(held)
+    """The message stays, as `queued` says."""
+    move, before, after = _of(held), rows(held.id, held.queued), rows(held.id, queued)
     move.puts.append((keys.queued(held.id), encode_queued(queued)))
-    move.deletes.append(held.lease.key)
-    _rest(move, held.id, queued)
-    if tally(queued) != tally(held.queued):
-        move.count(tally(held.queued), -1)
-        move.count(tally(queued), 1)
+    move.deletes += before.keys() - after.keys()
+    move.puts += after.items() - before.items()
+    move.count(held.queued, -1)
+    move.count(queued, 1)
+    for key in [key for key, by in move.adds.items() if by == (0, 0)]:
+        del move.adds[key]
     return move
 
 
-def note(held: Held, queued: Queued) -> tuple[Move, Held]:
-    """Write down how far it got; the lease stays, so the state may not change.
-
-    Gives also what is held when the move is made."""
-    move, raw = _of(held), encode_queued(queued)
-    move.puts.append((keys.queued(held.id), raw))
-    return move, Held(held.id, held.lease, raw, queued)
-
-
-async def put_back(store: Store, holder: int, id: int, at: int) -> None:
-    """Give a lease up without a word about the entry, which may be damaged or gone:
-    due again at `at`. Does nothing when the lease is no longer there."""
-    key = keys.lease(holder, id)
-    lease = await store.get(keys.QUEUE, key)
-    if lease is None:
-        return
-    there = await store.get(keys.QUEUE, keys.queued(id)) is not None
-    puts = [(keys.due(at, id), lease[8:])] if there else []
-    await store.commit(keys.QUEUE, checks=[Check(key, lease)], puts=puts, deletes=[key])
-
-
 def leave(held: Held) -> Move:
-    """The message has reached everyone: the entry goes, and its reference."""
+    """Nobody waits any more: the entry goes, and its reference."""
     move = _of(held)
-    move.deletes += [keys.queued(held.id), held.lease.key]
+    move.deletes.append(keys.queued(held.id))
+    move.deletes += rows(held.id, held.queued)
     move.refs[held.id] = -1
-    move.count(tally(held.queued), -1)
+    move.count(held.queued, -1)
     return move
 
 
 def _of(held: Held) -> Move:
-    return Move(checks=[Check(keys.queued(held.id), held.raw), held.lease])
-
-
-def _rest(move: Move, id: int, queued: Queued) -> None:
-    if queued.state != State.HOLD:
-        due = keys.due(queued.due, id)
-        move.puts.append((due, tally(queued).encode()))
-
-
-def settle(move: Move, now: Callable[[bytes], bytes | None]) -> list[Check]:
-    """Write the counters, given what they are `now`; the checks that they still are."""
-    checks = []
-    for key, change in move.counts.items():
-        before = now(key)
-        messages, octets = decode_counted(before)
-        after = Counted(messages + change.messages, octets + change.octets)
-        if after.messages > 0:
-            move.puts.append((key, after.encode()))
-        else:
-            move.deletes.append(key)
-        checks.append(Check(key, before))
-    return checks
+    return Move(checks=[Check(keys.queued(held.id), held.raw)])
 
 
 async def make(store: Store, move: Move) -> None:
-    """Commit a move. `Conflict` when the entry is no longer what the move is based on.
+    """Commit a move. `Conflict` when an entry is no longer what it is based on."""
+    await store.commit(
+        keys.QUEUE,
+        checks=move.checks,
+        puts=move.puts,
+        deletes=move.deletes,
+        refs=move.refs,
+        adds=move.adds,
+    )
 
-    Loses nothing when others change the same counters: those it reads again."""
-    puts, deletes = list(move.puts), list(move.deletes)
-    while True:
-        move.puts, move.deletes = list(puts), list(deletes)
-        present = {key: await store.get(keys.QUEUE, key) for key in move.counts}
-        counters = settle(move, present.__getitem__)
-        try:
-            await store.commit(
-                keys.QUEUE,
-                checks=[*move.checks, *counters],
-                puts=move.puts,
-                deletes=move.deletes,
-                refs=move.refs,
-            )
-        except Conflict:
-            now = [await store.get(keys.QUEUE, check.key) for check in move.checks]
-            if now != [check.value for check in move.checks]:
-                raise
-            continue
-        return
+
+async def postpone(store: Store, row: bytes, at: int) -> None:
+    """Move a row whose entry cannot be read, so that it is looked at later again; one
+    whose entry is not there goes."""
+    name, rank, _, id = keys.parse_due(row)
+    value = await store.get(keys.QUEUE, row)
+    if await store.get(keys.QUEUE, keys.queued(id)) is None:
+        await store.commit(keys.QUEUE, deletes=[row])
+    elif value is not None:
+        await store.commit(
+            keys.QUEUE,
+            checks=[Check(row, value)],
+            puts=[(keys.due(name, rank, at, id), value)],
+            deletes=[row],
+        )

@@ -1,21 +1,35 @@
-"""Hands out due work. It keeps no heap of its own: what is due stands in the store.
+"""Hands out due work, destination by destination.
 
-It sleeps until the earliest due time, or until the store hints at a change, whichever
-comes first. Due times are wall clock, and that may jump: no sleep is longer than
-`LONGEST`, so a jump is noticed within that time.
+What is due stands in the store, in one row for each message and destination
+(`keys.due`). Here is one small object for each destination where something waits, so
+memory grows with destinations and not with messages, and a start reads a row of each.
+
+Destinations take turns: each gives a few messages and goes to the end of the line, so a
+full one holds up nobody. What was handed out is *active* until `done`: that is the
+lease, and it is nowhere but here. This process alone writes the queue, so when it ends
+everything is due again.
+
+Due times are wall clock. `wait` is never longer than `LONGEST`, so a jump is noticed
+within that time; see `restamp` for what it does to due times.
 """
 
-from collections.abc import Callable, Container
-from typing import Final, Protocol
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple, Protocol
 
+from fastsmtp.queue.moves import Tally, decode_tally
 from fastsmtp.store import keys
-from fastsmtp.store.base import Due, Store
+from fastsmtp.store.base import Store
 
 LONGEST: Final = 60.0  # seconds
+TURN: Final = 100  # messages a destination gives in its turn
+WRAP: Final = 1000  # milliseconds until rows that came in front are seen
+_NEVER: Final = 1 << 63
 
 
 class Alarm(Protocol):
-    """What the schedule sleeps on; whoever runs it brings one."""
+    """What waits on it; whoever runs it brings one."""
 
     def ring(self) -> None:
         """End the wait, or the next one if nobody waits."""
@@ -34,56 +48,259 @@ class Alarm(Protocol):
         ...
 
 
-class Schedule:
-    """The due work of one partition, claimed for one process.
+class Due(NamedTuple):
+    """One message that is due at one destination: its row."""
 
-    holder  the epoch of this process: what it held is due again when it is dead
-    now     milliseconds, wall clock
-    limit   entries claimed at once
+    row: bytes
+    at: int
+    id: int
+
+
+class Destination:
+    """A domain where something waits.
+
+    active   what was handed out and is not done: id -> its tally
+    cursors  rank -> the row to go on with, while more than a turn is due
+    most     of these at a time
+    paused   milliseconds, wall clock, before which nothing is handed out
+    """
+
+    __slots__ = (
+        *("active", "cursors", "looks", "most", "name"),
+        *("paused", "ready", "suspended", "wrapped"),
+    )
+
+    def __init__(self, name: str, most: int) -> None:
+        self.name = name
+        self.active: dict[int, Tally] = {}
+        self.cursors: dict[int, bytes] = {}
+        self.most = most
+        self.paused = 0
+        self.suspended = False
+        self.wrapped = 0  # when it was last read from its first row
+        self.ready = False  # it stands in line
+        self.looks = _NEVER  # when it is looked at next; the place in the heap
+
+
+class Schedule:
+    """The due work of the queue.
+
+    now   milliseconds, wall clock
+    most  messages active at one destination
     """
 
     def __init__(
-        self,
-        store: Store,
-        holder: int,
-        now: Callable[[], int],
-        alarm: Alarm,
-        limit: int = 100,
+        self, store: Store, now: Callable[[], int], alarm: Alarm, most: int = 1000
     ) -> None:
-        self.holder = holder
-        self._store = store
         self.now = now
-        self._limit = limit
         self.alarm = alarm
-        self._end = store.watch(keys.QUEUE, alarm.ring)
+        self._store = store
+        self._most = most
+        self._known: dict[str, Destination] = {}
+        self._line: deque[Destination] = deque()
+        self._later: list[tuple[int, str]] = []
+        self._busy: dict[str, Destination] = {}  # those with something active
 
-    async def claim(self) -> list[Due]:
-        """Due work, at least one piece: waits until there is some."""
-        while True:
-            self.alarm.reset()  # before reading: what comes after is a new hint
-            now = self.now()
-            claimed = await self._store.claim(keys.QUEUE, now, self._limit, self.holder)
-            if claimed:
-                return claimed
-            await self.alarm.wait(await self._until_next(now))
+    async def load(self) -> int:
+        """Find every destination; how many there are. Reads one row of each."""
+        lo, end = keys.waiting("")[:1], keys.after(b"d")
+        while found := await self._store.scan(keys.QUEUE, lo, end, 1):
+            name = keys.parse_due(found[0][0]).destination
+            self._stand_in_line(self._at(name))
+            lo = keys.after(keys.waiting(name))
+        for key, _ in await self._store.scan(
+            keys.QUEUE, b"s", keys.after(b"s"), 100_000
+        ):
+            self.suspend(key[1:].decode(), True)
+        return len(self._known)
 
-    async def _until_next(self, now: int) -> float:
-        first = await self._store.scan(keys.QUEUE, b"d", keys.after(b"d"), 1)
-        if not first:
-            return LONGEST
-        at, _ = keys.parse_due(first[0][0])
-        return min(max(at - now, 0) / 1000, LONGEST)
+    def noted(self, names: Iterable[str]) -> None:
+        """Rows of these destinations have come or changed."""
+        for name in names:
+            self._stand_in_line(self._at(name))
+        self.alarm.ring()
 
-    def close(self) -> None:
-        self._end()
+    def suspend(self, name: str, on: bool) -> None:
+        """Hand out nothing for this destination, or again."""
+        destination = self._at(name)
+        destination.suspended = on
+        if not on:
+            self.noted((name,))
 
+    def pause(self, name: str, until: int) -> None:
+        """Hand out nothing for it before `until` (ms, wall clock)."""
+        destination = self._at(name)
+        destination.paused = until
+        self._look_at(destination, until)
 
-async def recover(store: Store, alive: Container[int]) -> int:
-    """Let go of what dead processes held; how many entries became due again."""
-    released, at, end = 0, b"l", keys.after(b"l")
-    while found := await store.scan(keys.QUEUE, at, end, 1):
-        holder = int.from_bytes(found[0][0][1:9], "big")
-        if holder not in alive:
-            released += await store.release(keys.QUEUE, holder)
-        at = keys.after(keys.leases(holder))
-    return released
+    def hold_active(self, name: str, id: int, tally: Tally) -> None:
+        """Somebody works on this already, since before this process started."""
+        destination = self._at(name)
+        destination.active[id] = tally
+        self._busy[name] = destination
+
+    async def take(self, most: int) -> tuple[Destination, list[Due]] | None:
+        """Up to `most` due messages of the destination whose turn it is; they are
+        active now. None when there is none."""
+        now = self.now()
+        self._wake(now)
+        while self._line:
+            destination = self._line.popleft()
+            destination.ready = False
+            if destination.suspended:
+                continue
+            if destination.paused > now:
+                self._look_at(destination, destination.paused)
+                continue
+            room = min(most, TURN, destination.most - len(destination.active))
+            if room <= 0:
+                continue  # `done` puts it in line again
+            found = await self._due(destination, room, now)
+            if found:
+                self._busy[destination.name] = destination
+                return destination, found
+            self._forget(destination)
+        return None
+
+    async def _due(self, destination: Destination, room: int, now: int) -> list[Due]:
+        """Take what is due; the destination goes into line or heap by what is left."""
+        found: list[Due] = []
+        lo = keys.waiting(destination.name)
+        held = keys.waiting(destination.name, keys.HELD)
+        while first := await self._store.scan(keys.QUEUE, lo, held, 1):
+            rank = first[0][0][-17]
+            if not await self._of_rank(destination, first[0][0], (room, now), found):
+                self._stand_in_line(destination)
+                return found
+            lo = keys.waiting(destination.name, rank + 1)
+        return found
+
+    async def _of_rank(
+        self,
+        destination: Destination,
+        first: bytes,
+        limits: tuple[int, int],
+        found: list[Due],
+    ) -> bool:
+        """Take what is due of the rank that begins with this row; False when there
+        may be more. It goes on where it last was, and now and then from the first."""
+        room, now = limits
+        rank = first[-17]
+        lo = destination.cursors.pop(rank, first)
+        if lo is not first and now - destination.wrapped >= WRAP:
+            lo, destination.wrapped = first, now
+        began, end = lo, keys.waiting(destination.name, rank + 1)
+        active = destination.active
+        while page := await self._store.scan(keys.QUEUE, lo, end, TURN):
+            for row, value in page:
+                at, id = (
+                    int.from_bytes(row[-16:-8], "big"),
+                    int.from_bytes(row[-8:], "big"),
+                )
+                if at > now:
+                    self._look_at(destination, at)
+                    page = []
+                    break
+                if id in active:
+                    continue
+                if len(found) == room:
+                    destination.cursors[rank] = row
+                    return False
+                active[id] = decode_tally(value)
+                found.append(Due(row, at, id))
+            if len(page) < TURN:
+                break
+            lo = page[-1][0] + b"\0"
+        if began is not first:
+            self._look_at(destination, destination.wrapped + WRAP)
+        return True
+
+    def done(self, name: str, id: int) -> None:
+        """What came of it stands in the store."""
+        destination = self._known.get(name)
+        if destination is None or destination.active.pop(id, None) is None:
+            return
+        if not destination.active:
+            self._busy.pop(name, None)
+        self._stand_in_line(destination)
+
+    def give_back(self, name: str, ids: Iterable[int]) -> None:
+        """They were not tried and are due as before; `noted` hands them out again."""
+        destination = self._at(name)
+        destination.cursors.clear()
+        for id in ids:
+            destination.active.pop(id, None)
+        if not destination.active:
+            self._busy.pop(name, None)
+
+    async def overdue(self, name: str, horizon: int, most: int = TURN) -> list[int]:
+        """Messages whose next attempt there is behind `horizon` (ms, wall clock)."""
+        found: list[int] = []
+        lo, hi = keys.waiting(name), keys.waiting(name, keys.HELD)
+        while last := await self._store.scan(keys.QUEUE, lo, hi, 1, reverse=True):
+            rank = last[0][0][-17]
+            late = keys.due(name, rank, horizon + 1, 0)
+            page = await self._store.scan(keys.QUEUE, late, hi, most - len(found))
+            found += [keys.parse_due(key).id for key, _ in page]
+            if len(found) == most:
+                break
+            hi = keys.waiting(name, rank)
+        return found
+
+    def names(self) -> list[str]:
+        """Destinations where something waits."""
+        return list(self._known)
+
+    def wait(self) -> float:
+        """Seconds until something can be due, `LONGEST` at most."""
+        if self._line:
+            return 0.0
+        first = self._later[0][0] if self._later else _NEVER
+        return min(max(first - self.now(), 0) / 1000, LONGEST)
+
+    def active(self) -> Iterator[tuple[int, Tally]]:
+        """Every message that is active somewhere, once."""
+        seen: set[int] = set()
+        for destination in self._busy.values():
+            for id, tally in destination.active.items():
+                if id not in seen:
+                    seen.add(id)
+                    yield id, tally
+
+    def active_at(self, name: str) -> int:
+        destination = self._known.get(name)
+        return len(destination.active) if destination is not None else 0
+
+    # places
+
+    def _at(self, name: str) -> Destination:
+        destination = self._known.get(name)
+        if destination is None:
+            destination = self._known[name] = Destination(name, self._most)
+        return destination
+
+    def _stand_in_line(self, destination: Destination) -> None:
+        if not destination.ready:
+            destination.ready = True
+            self._line.append(destination)
+
+    def _look_at(self, destination: Destination, at: int) -> None:
+        """Not before `at`."""
+        if at < destination.looks:
+            destination.looks = at
+            heapq.heappush(self._later, (at, destination.name))
+
+    def _wake(self, now: int) -> None:
+        later = self._later
+        while later and later[0][0] <= now:
+            at, name = heapq.heappop(later)
+            destination = self._known.get(name)
+            if destination is not None and destination.looks == at:
+                destination.looks = _NEVER
+                self._stand_in_line(destination)
+
+    def _forget(self, destination: Destination) -> None:
+        """Nothing is due there. If nothing waits either, it needs no object."""
+        idle = not destination.active and not destination.ready
+        if idle and destination.looks == _NEVER and not destination.suspended:
+            self._known.pop(destination.name, None)

@@ -57,23 +57,43 @@ Put = tuple[int, bytes, bytes]
 Delete = tuple[int, bytes]
 """Partition, key."""
 
+Adds = Mapping[bytes, tuple[int, int]]
+"""Key -> what is added to the two numbers that stand there, of 8 octets each. A row
+that is absent is (0, 0), and one whose first number comes to 0 goes. So many writers
+count in one row and none gets in the way of another."""
+
 
 @dataclass(slots=True)
 class Writes:
     """What applying one record changes, all of it or nothing.
 
     refs: how many new references to the record's own blob the puts hold.
+    adds: partition -> as in `Adds`
     """
 
     puts: list[Put] = field(default_factory=list)
     deletes: list[Delete] = field(default_factory=list)
     refs: int = 0
+    adds: Mapping[int, Adds] = field(default_factory=dict)
+
+
+def added(value: bytes | None, by: tuple[int, int]) -> bytes | None:
+    """What a row of counters comes to, see `Adds`; None: it goes."""
+    first, second = by
+    if value is not None:
+        first += int.from_bytes(value[:8], "big")
+        second += int.from_bytes(value[8:], "big")
+    if first <= 0:
+        return None
+    return first.to_bytes(8, "big") + max(second, 0).to_bytes(8, "big")
 
 
 Apply = Callable[[Record, Read], Writes]
 """Pure: the same record and the same reads give the same writes.
 
-Called for `Kind.MAIL` alone; the other kinds are the backend's own business."""
+Called for `Kind.MAIL` alone; the other kinds are the backend's own business. When it
+has an attribute `committed`, that is called without arguments, on whatever thread, each
+time after what it wrote has become visible."""
 
 
 class Quick(Protocol):
@@ -105,14 +125,8 @@ class Check(NamedTuple):
     value: bytes | None
 
 
-class Due(NamedTuple):
-    """Claimed work: when it was due (milliseconds, wall clock) and which message."""
-
-    due: int
-    id: int
-
-
 NOTHING: Final[Mapping[int, int]] = {}
+NO_ADDS: Final[Adds] = {}
 
 
 class Blob(Protocol):
@@ -216,6 +230,7 @@ class Store(Protocol):
         puts: Sequence[tuple[bytes, bytes]] = (),
         deletes: Sequence[bytes] = (),
         refs: Mapping[int, int] = NOTHING,
+        adds: Adds = NO_ADDS,
     ) -> int:
         """Returns the partition's new version, above every one returned before.
 
@@ -237,18 +252,6 @@ class Store(Protocol):
     async def scan(
         self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]: ...
-
-    async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
-        """Move up to `limit` entries that are due at `now` (ms) under the lease of
-        `holder` (an epoch) and return them, earliest first: `keys.due(at, id)` goes,
-        `keys.lease(holder, id)` comes, its value the due time (`keys.u64`) followed by
-        the value that stood in the due entry."""
-        ...
-
-    async def release(self, part: int, holder: int) -> int:
-        """What a dead holder had claimed is due again, each at the time and with the
-        value it had; returns how many."""
-        ...
 
     async def blob_open(self, id: int) -> Blob:
         """Raises `KeyError` when no blob has this id."""

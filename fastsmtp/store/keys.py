@@ -11,11 +11,14 @@ partition 0, the directory
     v                        bumped by every change of accounts
 partitions 1 … 255, shards of the queue
     m <id>                   a queued message: envelope and state per recipient
-    d <due> <id>             due index; value: what the counters below need of it
-    l <holder> <id>          lease: a process works on it; value: its due time, then
-                             the value of the due entry it stands for
+    d <destination> 0 <rank> <due> <id>
+                             one for each domain that recipients still wait at; value:
+                             what the counters below need of the message
     c <state> <minute>       messages and octets that arrived in that minute, by the
-                             state they rest in (a lease does not change that)
+                             state they rest in
+    g <destination>          messages and octets that wait at that domain
+    s <destination>          suspended: nothing is tried there
+    v                        how the rows above are laid out, see `queue.layout`
 partitions from 256, one per account
     h                        head: highest modseq, next email id, quota used
     b <mailbox>              mailbox: name, role, UIDVALIDITY, UIDNEXT, counts
@@ -26,7 +29,7 @@ partitions from 256, one per account
     k <queue id>:<recipient> this delivery was done (absorbs a second one)
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 DIRECTORY: Final = 0
 QUEUE: Final = 1
@@ -60,23 +63,48 @@ def queued(id: int) -> bytes:
     return b"m" + u64(id)
 
 
-def due(at: int, id: int) -> bytes:
-    """`at` is milliseconds of the wall clock."""
-    return b"d" + u64(at) + u64(id)
+def waiting(destination: str, rank: int = 0) -> bytes:
+    """The prefix of all that waits at a destination, or the first key of a rank."""
+    head = b"d" + destination.encode() + b"\0"
+    return head + bytes((rank,)) if rank else head
 
 
-def parse_due(key: bytes) -> tuple[int, int]:
-    """When, and which message."""
-    return int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:17], "big")
+HELD: Final = 255
+"""The rank of what is on hold: behind all that can be due."""
 
 
-def leases(holder: int) -> bytes:
-    """The prefix of all that one process works on."""
-    return b"l" + u64(holder)
+def due(destination: str, rank: int, at: int, id: int) -> bytes:
+    """rank   0 goes first, `HELD` not at all
+    at     milliseconds of the wall clock"""
+    return b"d%b\0%c%b%b" % (destination.encode(), rank, u64(at), u64(id))
 
 
-def lease(holder: int, id: int) -> bytes:
-    return b"l" + u64(holder) + u64(id)
+class DueRow(NamedTuple):
+    destination: str
+    rank: int
+    at: int
+    id: int
+
+
+def parse_due(key: bytes) -> DueRow:
+    at, id = key[-16:-8], key[-8:]
+    return DueRow(
+        key[1:-18].decode(),
+        key[-17],
+        int.from_bytes(at, "big"),
+        int.from_bytes(id, "big"),
+    )
+
+
+def destination(name: str) -> bytes:
+    return b"g" + name.encode()
+
+
+def suspended(destination: str) -> bytes:
+    return b"s" + destination.encode()
+
+
+QUEUE_LAYOUT: Final = b"v"
 
 
 def arrivals(state: bytes, minute: int) -> bytes:

@@ -15,16 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
-from fastsmtp.store import keys
 from fastsmtp.store.base import (
+    NO_ADDS,
     NOTHING,
+    Adds,
     Apply,
     Blob,
     Check,
     Done,
-    Due,
     Kind,
     Record,
+    added,
 )
 
 _EPOCH_SHIFT = 36
@@ -50,6 +51,14 @@ class Partition:
     def delete(self, key: bytes) -> None:
         if self.values.pop(key, None) is not None:
             del self.order[bisect_left(self.order, key)]
+
+    def add(self, adds: Adds) -> None:
+        for key, by in adds.items():
+            value = added(self.values.get(key), by)
+            if value is None:
+                self.delete(key)
+            else:
+                self.put(key, value)
 
     def between(self, lo: bytes, hi: bytes) -> list[bytes]:
         return self.order[bisect_left(self.order, lo) : bisect_left(self.order, hi)]
@@ -241,10 +250,15 @@ class MemoryStore:
                     self._part(part).delete(key)
                 for part, key, value in writes.puts:
                     self._part(part).put(key, value)
+                for part, adds in writes.adds.items():
+                    self._part(part).add(adds)
                 touched = {part for part, _, _ in writes.puts}
                 for part in touched.union(part for part, _ in writes.deletes):
                     self._touch(part)
         self.disk.blobs[record.id] = body
+        committed = getattr(apply, "committed", None)
+        if committed is not None:
+            committed()
         for waiter in self._waiting.pop(record.id, ()):
             if waiter.done():
                 continue
@@ -273,6 +287,7 @@ class MemoryStore:
         puts: Sequence[tuple[bytes, bytes]] = (),
         deletes: Sequence[bytes] = (),
         refs: Mapping[int, int] = NOTHING,
+        adds: Adds = NO_ADDS,
     ) -> int:
         self._check_healthy()
         for key, value in checks:
@@ -289,6 +304,7 @@ class MemoryStore:
             self._part(part).delete(key)
         for key, value in puts:
             self._part(part).put(key, value)
+        self._part(part).add(adds)
         return self._touch(part)
 
     async def get(self, part: int, key: bytes) -> bytes | None:
@@ -309,32 +325,6 @@ class MemoryStore:
         if reverse:
             found.reverse()
         return [(key, held.values[key]) for key in found[:limit]]
-
-    async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
-        self._check_healthy()
-        held = self._part(part)
-        claimed = []
-        for key in held.between(keys.due(0, 0), keys.due(now + 1, 0))[:limit]:
-            at, id = keys.parse_due(key)
-            held.put(keys.lease(holder, id), keys.u64(at) + held.values[key])
-            held.delete(key)
-            claimed.append(Due(at, id))
-        if claimed:
-            self._touch(part)
-        return claimed
-
-    async def release(self, part: int, holder: int) -> int:
-        self._check_healthy()
-        held = self._part(part)
-        first = keys.leases(holder)
-        leases = held.between(first, keys.after(first))
-        for key in leases:
-            value = held.values[key]
-            held.put(b"d" + value[:8] + key[9:], value[8:])
-            held.delete(key)
-        if leases:
-            self._touch(part)
-        return len(leases)
 
     def _part(self, part: int) -> Partition:
         return self.disk.parts.setdefault(part, Partition())

@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.store.base import (
+    NO_ADDS,
     NOTHING,
+    Adds,
     Apply,
     Blob,
     Check,
     Done,
-    Due,
     Kind,
     Written,
 )
@@ -80,6 +81,7 @@ class NullStore:
         puts: Sequence[tuple[bytes, bytes]] = (),
         deletes: Sequence[bytes] = (),
         refs: Mapping[int, int] = NOTHING,
+        adds: Adds = NO_ADDS,
     ) -> int:
         self._version += 1
         return self._version
@@ -97,12 +99,6 @@ class NullStore:
         self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
         return []
-
-    async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
-        return []
-
-    async def release(self, part: int, holder: int) -> int:
-        return 0
 
     async def blob_open(self, id: int) -> Blob:
         raise KeyError(id)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fastsmtp.store import keys
 from fastsmtp.store.base import Apply, Kind, Read, Record, Store, Writes
 
 PART = 300
@@ -19,6 +20,7 @@ class Order(msgspec.Struct, array_like=True):
     """The envelope of these tests: says outright what applying it shall do.
 
     count   a key of PART whose number is read and put back one higher
+    adds    what is counted in a row of the queue
     """
 
     puts: list[tuple[int, bytes, bytes]] = []
@@ -26,6 +28,7 @@ class Order(msgspec.Struct, array_like=True):
     refs: int = 0
     fail: bool = False
     count: bytes = b""
+    adds: tuple[bytes, int, int] | None = None
 
 
 def order(**fields: Any) -> bytes:
@@ -39,6 +42,9 @@ def obey(record: Record, read: Read) -> Writes:
     writes = Writes(refs=wish.refs)
     writes.puts.extend(wish.puts)
     writes.deletes.extend(wish.deletes)
+    if wish.adds:
+        key, first, second = wish.adds
+        writes.adds = {keys.QUEUE: {key: (first, second)}}
     if wish.count:
         before = int(read(PART, wish.count) or b"0")
         writes.puts.append((PART, wish.count, b"%d" % (before + 1)))

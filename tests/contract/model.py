@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from contract.bench import OnStore, following, order
 from fastsmtp.errors import Conflict, Misused
 from fastsmtp.store import keys
-from fastsmtp.store.base import Check, Due, Kind, Store
+from fastsmtp.store.base import Check, Kind, Store, added
 
 PARTS = (keys.QUEUE, 300, 301)
 _part = st.sampled_from(PARTS)
@@ -39,9 +39,12 @@ _step = st.one_of(
         st.booleans(),
     ),
     st.tuples(st.just("scan"), _part, _key, _key, st.integers(1, 4), st.booleans()),
-    st.tuples(st.just("due"), st.integers(0, 20), st.integers(0, 9)),
-    st.tuples(st.just("claim"), st.integers(0, 25), st.integers(1, 3), _nth),
-    st.tuples(st.just("release"), _nth),
+    st.tuples(
+        st.just("add"),
+        st.sampled_from([b"g1", b"g2"]),
+        st.integers(-3, 5),
+        st.integers(-3, 5),
+    ),
     st.tuples(st.just("reopen")),
 )
 
@@ -58,10 +61,6 @@ class Model:
     def scan(self, part: int, lo: bytes, hi: bytes) -> list[tuple[bytes, bytes]]:
         found = [(k, v) for (p, k), v in self.values.items() if p == part]
         return sorted((k, v) for k, v in found if lo <= k < hi)
-
-    def move(self, old: bytes, new: bytes, value: bytes) -> None:
-        del self.values[keys.QUEUE, old]
-        self.values[keys.QUEUE, new] = value
 
 
 class Walk:
@@ -136,30 +135,12 @@ class Walk:
             wanted.reverse()
         assert await self.store.scan(part, lo, hi, limit, reverse) == wanted[:limit]
 
-    async def due(self, at: int, id: int) -> None:
-        key, value = keys.due(at, id), b"%d" % at
-        await self.store.commit(keys.QUEUE, puts=[(key, value)])
-        self.model.values[keys.QUEUE, key] = value
-
-    async def claim(self, now: int, limit: int, holder: int) -> None:
-        ripe = self.model.scan(keys.QUEUE, keys.due(0, 0), keys.due(now + 1, 0))
-        ripe = [(k, v) for k, v in ripe if len(k) == 17]
-        # the same message due twice would be one lease twice: not a thing callers do
-        ids = [k[9:] for k, _ in ripe[:limit]]
-        held = self.model.scan(keys.QUEUE, keys.leases(holder), keys.leases(holder + 1))
-        if len(set(ids)) < len(ids) or {k[9:] for k, _ in held} & set(ids):
-            return
-        got = await self.store.claim(keys.QUEUE, now, limit, holder)
-        assert got == [Due(*keys.parse_due(k)) for k, _ in ripe[:limit]]
-        for key, value in ripe[:limit]:
-            lease = b"l" + keys.u64(holder) + key[9:]
-            self.model.move(key, lease, key[1:9] + value)
-
-    async def release(self, holder: int) -> None:
-        held = self.model.scan(keys.QUEUE, keys.leases(holder), keys.leases(holder + 1))
-        assert await self.store.release(keys.QUEUE, holder) == len(held)
-        for key, value in held:
-            self.model.move(key, b"d" + value[:8] + key[9:], value[8:])
+    async def add(self, key: bytes, first: int, second: int) -> None:
+        await self.store.commit(keys.QUEUE, adds={key: (first, second)})
+        value = added(self.model.values.get((keys.QUEUE, key)), (first, second))
+        self.model.values.pop((keys.QUEUE, key), None)
+        if value is not None:
+            self.model.values[keys.QUEUE, key] = value
 
     async def compare(self) -> None:
         for part in PARTS:

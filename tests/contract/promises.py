@@ -18,7 +18,7 @@ from contract.bench import (
 )
 from fastsmtp.errors import Conflict, Damaged, Misused
 from fastsmtp.store import keys
-from fastsmtp.store.base import Check, Due, Kind, Record, Store, Writes
+from fastsmtp.store.base import Check, Kind, Read, Record, Store, Writes
 
 LO, HI = b"", b"\xff"
 Q = keys.QUEUE
@@ -450,52 +450,61 @@ class Blobs(OnStore):
         blob.close()
 
 
-class Work(OnStore):
-    """claim and release."""
+class Counters(OnStore):
+    """adds, and what `apply` hears of its commits."""
 
     @followed
-    async def test_due_work_is_claimed_once_and_in_order(self, store: Store) -> None:
-        puts = [(keys.due(at, at + 7), b"%d" % at) for at in (30, 10, 20, 99)]
-        await store.commit(Q, puts=puts)
-        assert await store.claim(Q, 9, 10, 1) == []
-        assert await store.claim(Q, 50, 2, 1) == [Due(10, 17), Due(20, 27)]
-        assert await store.claim(Q, 50, 10, 2) == [Due(30, 37)]
-        assert await store.claim(Q, 50, 10, 1) == []
-        assert await store.get(Q, keys.lease(1, 17)) == keys.u64(10) + b"10"
-        assert await store.get(Q, keys.due(10, 17)) is None
-        assert await store.claim(Q, 99, 10, 1) == [Due(99, 106)]  # due now is due
+    async def test_many_count_in_one_row(self, store: Store) -> None:
+        await asyncio.gather(*(store.commit(Q, adds={b"g": (1, n)}) for n in range(20)))
+        assert await store.get(Q, b"g") == keys.u64(20) + keys.u64(190)
 
     @followed
-    async def test_what_a_dead_process_held_comes_back(self, store: Store) -> None:
-        await store.commit(Q, puts=[(keys.due(at, at), b"v") for at in (1, 2, 3)])
-        await store.claim(Q, 5, 2, 7)
-        await store.claim(Q, 5, 2, 8)
-        assert await store.release(Q, 7) == 2
-        assert await store.release(Q, 7) == 0
-        assert await store.get(Q, keys.due(1, 1)) == b"v"
-        assert await store.claim(Q, 5, 5, 9) == [Due(1, 1), Due(2, 2)]
-        assert await store.get(Q, keys.lease(8, 3)) == keys.u64(3) + b"v"
+    async def test_a_row_goes_when_it_comes_to_nothing(self, store: Store) -> None:
+        await store.commit(Q, adds={b"g": (2, 50), b"h": (1, 1)})
+        await store.commit(Q, adds={b"g": (-1, -20)})
+        assert await store.get(Q, b"g") == keys.u64(1) + keys.u64(30)
+        await store.commit(Q, adds={b"g": (-1, -30)})
+        assert await store.get(Q, b"g") is None
+        assert await store.get(Q, b"h") == keys.u64(1) + keys.u64(1)
 
     @followed
-    async def test_a_claim_is_seen_by_checks(self, store: Store) -> None:
-        await store.commit(Q, puts=[(keys.due(1, 5), b"")])
-        await store.claim(Q, 1, 1, 3)
-        held = Check(keys.lease(3, 5), keys.u64(1))
-        await store.commit(Q, checks=[held], deletes=[held.key])
+    async def test_a_failed_check_counts_nothing(self, store: Store) -> None:
         with pytest.raises(Conflict):
-            await store.commit(Q, checks=[held], deletes=[held.key])
+            await store.commit(Q, checks=[Check(b"x", b"1")], adds={b"g": (1, 1)})
+        assert await store.get(Q, b"g") is None
 
     @followed
-    async def test_claims_of_many_never_overlap(self, store: Store) -> None:
-        await store.commit(Q, puts=[(keys.due(n, n), b"") for n in range(60)])
-        rounds = await asyncio.gather(
-            *(store.claim(Q, 100, 7, holder) for holder in range(1, 11))
-        )
-        ids = [work.id for claimed in rounds for work in claimed]
-        assert sorted(ids) == list(range(60))
+    async def test_records_count_beside_commits(self, store: Store) -> None:
+        await store.commit(Q, adds={b"g": (1, 10)})
+        ids = [
+            await store.append(Kind.MAIL, order(adds=(b"g", 1, 5)), b"body\r\n")
+            for _ in range(10)
+        ]
+        await store.commit(Q, adds={b"g": (2, 20)})
+        await asyncio.wait_for(store.applied(ids[-1]), 10)
+        assert await store.get(Q, b"g") == keys.u64(13) + keys.u64(80)
+
+    def test_apply_hears_when_it_is_visible(self, tmp_path: Path) -> None:
+        async def run() -> None:
+            class Heard:
+                calls = 0
+
+                def __call__(self, record: Record, read: Read) -> Writes:
+                    return obey(record, read)
+
+                def committed(self) -> None:
+                    self.calls += 1
+
+            heard = Heard()
+            async with self.opened(tmp_path) as store, following(store, heard):
+                before = heard.calls
+                await deliver(store, puts=[(PART, b"x", b"1")])
+                assert heard.calls > before
+
+        asyncio.run(run())
 
 
-class StoreContract(Mail, Index, Blobs, Work):
+class StoreContract(Mail, Index, Blobs, Counters):
     """All promises; a backend's test class inherits this one and `StoreModel`."""
 
 

@@ -13,7 +13,7 @@ import lmdb
 
 from fastsmtp.store import keys
 from fastsmtp.store.base import Apply, Kind, Record
-from fastsmtp.store.lmdb.index import Index
+from fastsmtp.store.lmdb.index import Index, count
 from fastsmtp.store.lmdb.places import change_refs
 
 _HEAD = Struct("<BQI")  # kind, length of the body, length of the envelope
@@ -69,6 +69,8 @@ def retry(
                 txn.delete(keys.u64(part) + key)
             for part, key, value in writes.puts:
                 txn.put(keys.u64(part) + key, value)
+            for part, adds in writes.adds.items():
+                count(txn, keys.u64(part), adds)
             parts.update(part for part, _, _ in writes.puts)
             change_refs(txn, index, {record.id: writes.refs - 1}, int(time.time()))
             txn.delete(keys.u64(record.id), db=index.aside)

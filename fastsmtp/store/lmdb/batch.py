@@ -13,7 +13,7 @@ import lmdb
 
 from fastsmtp.errors import Damaged
 from fastsmtp.store import keys
-from fastsmtp.store.base import Apply, Kind, Quick, Record
+from fastsmtp.store.base import Adds, Apply, Kind, Quick, Record, added
 from fastsmtp.store.lmdb import aside
 from fastsmtp.store.lmdb.gather import gather, overlay
 from fastsmtp.store.lmdb.index import (
@@ -81,6 +81,7 @@ class Batch:
         self._overlay: dict[bytes, bytes | None] = {}
         self._read_from = _Prefixes()
         self._written = _Prefixes()
+        self._adds: dict[bytes, tuple[int, int]] = {}
         self._places: list[tuple[bytes, bytes]] = []
         self._changes: dict[bytes, tuple[int, int]] = {}
         self._bigs: dict[bytes, Segment] = {}
@@ -176,7 +177,14 @@ class Batch:
             overlay[written[part] + key] = None
         for part, key, value in writes.puts:
             overlay[written[part] + key] = value
+        for part, adds in writes.adds.items():
+            self._add(written[part], adds)
         return writes.refs
+
+    def _add(self, prefix: bytes, adds: Adds) -> None:
+        for key, (first, second) in adds.items():
+            old = self._adds.get(prefix + key, (0, 0))
+            self._adds[prefix + key] = (old[0] + first, old[1] + second)
 
     def add_damaged(self, series: int, segment: int, item: Found) -> None:
         """A record whose body is rotten: it is set aside, for it was acknowledged."""
@@ -244,6 +252,8 @@ class Batch:
         txn, index = self.txn, self.index
         if self.quick is not None:
             overlay(self.quick.end(), self._overlay, self._written)
+        for key, by in self._adds.items():
+            self._overlay[key] = added(txn.get(key), by)
         puts = []
         for key, value in self._overlay.items():
             if value is None:

@@ -71,6 +71,7 @@ class Follower:
         self.apply = apply
         self.series = series
         self.progress: Callable[[Progress], None] = lambda _: None
+        self._told: Callable[[], None] | None = getattr(apply, "committed", None)
         self._reports = reports
         self._cells = cells
         self._buffer = bytearray(MIB)
@@ -104,6 +105,8 @@ class Follower:
         cells = self._cells
         cells[Count.RECORDS_APPLIED] += batch.records
         cells[Count.RECORDS_ASIDE] += batch.asides
+        if self._told is not None:
+            self._told()
         progress = Progress(
             {n: at[:2] for n, at in batch.positions.items()},
             batch.dead,

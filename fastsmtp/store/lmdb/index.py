@@ -26,6 +26,7 @@ import lmdb
 
 from fastsmtp.errors import FormatTooNew, Misused, StoreUnavailable
 from fastsmtp.store import keys
+from fastsmtp.store.base import Adds, added
 from fastsmtp.store.options import StoreOptions
 
 # lmdb 3 imports this at its first open, when root may be another user already, who
@@ -452,6 +453,16 @@ def meaning(error: Exception, path: Path) -> Exception:
     if disk.f_bavail * disk.f_frsize > _SHORT:
         return error
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def count(txn: lmdb.Transaction, prefix: bytes, adds: Adds) -> None:
+    """Do what `Adds` says to the partition of this prefix."""
+    for key, by in adds.items():
+        value = added(txn.get(prefix + key), by)
+        if value is None:
+            txn.delete(prefix + key)
+        else:
+            txn.put(prefix + key, value)
 
 
 UPGRADES: Final[dict[int, Callable[[Index], None]]] = {}

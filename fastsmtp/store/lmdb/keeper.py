@@ -130,6 +130,9 @@ class Keeper:
         """Apply once more what was set aside; returns how many now succeeded."""
         work = aside.retry(self.index, apply)
         done, parts = await self.writer.call(work)
+        committed = getattr(apply, "committed", None)
+        if committed is not None:
+            committed()
         if parts:
             self.writer.changed(parts)
         count: int = done

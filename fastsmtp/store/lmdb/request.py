@@ -15,7 +15,7 @@ import msgspec
 
 from fastsmtp.errors import Conflict, Misused, StoreUnavailable
 from fastsmtp.store import keys
-from fastsmtp.store.base import Check
+from fastsmtp.store.base import NO_ADDS, Check
 from fastsmtp.store.lmdb.index import LONGEST_KEY
 from fastsmtp.store.lmdb.work import Change
 
@@ -44,7 +44,10 @@ _decoder: Final = msgspec.msgpack.Decoder(Wire)
 
 
 def encode(change: Change) -> bytes:
-    """Raises `Misused` when it is larger than the keeper takes."""
+    """Raises `Misused` when it is larger than the keeper takes, or counts: no reader
+    has rows of counters."""
+    if change.adds:
+        raise Misused("a reader counts nothing")
     wire = Wire(
         change.part,
         [(check.key, check.value) for check in change.checks],
@@ -70,7 +73,7 @@ def decode(data: bytes) -> Change:
             raise Misused(f"a key has 1 to {LONGEST_KEY} octets")
     if not all(0 <= id < 1 << 64 and abs(by) < 1 << 31 for id, by in wire.refs.items()):
         raise Misused("a reference that no body can have")
-    change = Change(wire.part, checks, wire.puts, wire.deletes, wire.refs)
+    change = Change(wire.part, checks, wire.puts, wire.deletes, wire.refs, NO_ADDS)
     if not (_in_account(change) or _moves_counter(change)):
         raise Misused(f"partition {wire.part} is not for readers to change")
     return change

@@ -17,8 +17,16 @@ from typing import Final, Self
 import lmdb
 
 from fastsmtp.errors import Damaged, Misused, StoreUnavailable
-from fastsmtp.store import keys
-from fastsmtp.store.base import NOTHING, Apply, Blob, Check, Done, Due, Kind
+from fastsmtp.store.base import (
+    NO_ADDS,
+    NOTHING,
+    Adds,
+    Apply,
+    Blob,
+    Check,
+    Done,
+    Kind,
+)
 from fastsmtp.store.lmdb import aside, work
 from fastsmtp.store.lmdb.backup import copy_to
 from fastsmtp.store.lmdb.blobs import Files, open_blob, open_blobs
@@ -233,10 +241,11 @@ class LmdbStore:
         puts: Sequence[tuple[bytes, bytes]] = (),
         deletes: Sequence[bytes] = (),
         refs: Mapping[int, int] = NOTHING,
+        adds: Adds = NO_ADDS,
     ) -> int:
         if any(not 0 < len(key) <= LONGEST_KEY for key, _ in puts):
             raise Misused(f"a key has 1 to {LONGEST_KEY} octets")
-        change = work.Change(part, checks, puts, deletes, refs)
+        change = work.Change(part, checks, puts, deletes, refs, adds)
         if self._link is not None:
             return await self._link.commit(change)
         version: int = await self._writes().call(
@@ -271,21 +280,6 @@ class LmdbStore:
             return self.index.get_each(part, keys)
         except lmdb.Error as error:
             raise StoreUnavailable(f"the index failed: {error}") from error
-
-    async def claim(self, part: int, now: int, limit: int, holder: int) -> list[Due]:
-        first = self.index.scan(part, keys.due(0, 0), keys.due(now + 1, 0), 1, False)
-        if not first:
-            return []
-        claimed: list[Due] = await self._writes().call(
-            lambda txn: work.claim(txn, part, now, limit, holder), part=part
-        )
-        return claimed
-
-    async def release(self, part: int, holder: int) -> int:
-        released: int = await self._writes().call(
-            lambda txn: work.release(txn, part, holder), part=part
-        )
-        return released
 
     # bodies
 

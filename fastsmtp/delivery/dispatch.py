@@ -1,0 +1,349 @@
+"""Gives due work to whoever does it, and takes back what came of it.
+
+Mail for mailboxes of our own is delivered here, one message after the other. Mail for
+other servers goes to a sender: a process (or this one) that keeps the connections. How
+much a next hop gets at a time is limited; one that cannot be reached is left alone for
+a while, longer each time, and then tried with a few messages before it gets more.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from fastsmtp.delivery.attempt import Attempt, Terms, rested
+from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.delivery.record import TROUBLE, Recorder
+from fastsmtp.delivery.worker import LocalAttempts
+from fastsmtp.errors import Damaged, StoreUnavailable
+from fastsmtp.policy.relaying import NextHop
+from fastsmtp.queue import backoff, moves
+from fastsmtp.queue import counts as events
+from fastsmtp.queue.message import Queued, Standing, Target, destination_of
+from fastsmtp.queue.moves import Held
+from fastsmtp.queue.schedule import Destination, Due
+from fastsmtp.queue.timing import Steadiness
+from fastsmtp.smtp.letter import Answer
+
+PROBES: Final = 10
+"""Messages a next hop gets at a time after it could not be reached."""
+
+REMOTE: Final = ("smtp", "lmtp")
+"""Transports that a sender takes care of."""
+
+DISCARDED: Final = Answer(250, "2.0.0", "discarded, as the relay table says", "body")
+
+
+class Job(NamedTuple):
+    """One message for one next hop: what a sender is to do."""
+
+    id: int
+    destination: str
+    hop: NextHop
+    queued: Queued
+    targets: list[Target]
+
+
+class Sender(Protocol):
+    """Who sends mail to other servers."""
+
+    def give(self, job: Job) -> bool:
+        """Take a job; its end is told with `Dispatcher.finished` or `returned`. False:
+        nobody sends now."""
+        ...
+
+
+class Hop:
+    """A next hop that has mail.
+
+    active   jobs that were given for it
+    most     of these at a time
+    failures how often in a row it could not be reached
+    paused   milliseconds, wall clock, before which it gets nothing
+    waiting  destinations whose mail is to go there when it can take more
+    """
+
+    __slots__ = ("active", "failures", "most", "paused", "waiting")
+
+    def __init__(self, most: int) -> None:
+        self.active = 0
+        self.most = most
+        self.failures = 0
+        self.paused = 0
+        self.waiting: set[str] = set()
+
+
+class Dispatcher:
+    """One for the process that writes the queue.
+
+    next_hop   where mail of an entry goes, by its envelope and the recipient
+    terms      what the present moment means
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        local: LocalAttempts,
+        next_hop: Callable[[Queued, str], NextHop],
+        options: DeliveryOptions,
+        steady: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sender: Sender | None = None
+        self.schedule = schedule = recorder.schedule
+        self._store = recorder.store
+        self._cells = recorder.cells
+        self._told = recorder.told
+        self._recorder = recorder
+        self._local = local
+        self._next_hop = next_hop
+        self._options = options
+        self._steady = steady
+        self._clock = Steadiness(schedule.now(), steady())
+        self._hops: dict[str, Hop] = {}
+        self._active = 0
+        self._postponing: set[asyncio.Task[None]] = set()
+        self._here: asyncio.Queue[tuple[Held, str, list[Target]]] = asyncio.Queue()
+        recorder.terms, recorder.recorded = self.terms, self._recorded
+
+    @property
+    def active(self) -> int:
+        """Messages that are being worked on, at all their destinations."""
+        return self._active
+
+    def terms(self) -> Terms:
+        """For `Recorder`."""
+        now, steady = self.schedule.now(), self._steady()
+        return Terms(now, self._clock.trusted(steady), self._options)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.schedule.load()
+        await self._restamp()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._recorder.run())
+            group.create_task(self._deliver_here())
+            while True:
+                try:
+                    await self._round()
+                except StoreUnavailable as error:
+                    self._told.failed(0, "", error)
+                    await self.schedule.alarm.rest(TROUBLE)
+
+    async def _round(self) -> None:
+        """Hand out what is due, then wait until more can be."""
+        schedule = self.schedule
+        if self._clock.look(schedule.now(), self._steady()) < 0:
+            await self._restamp()
+        schedule.alarm.reset()  # before reading: what comes after rings again
+        while (room := self._options.active - self._active) > 0:
+            taken = await schedule.take(room)
+            if taken is None:
+                await schedule.alarm.wait(schedule.wait())
+                return
+            self._hand_out(*taken)
+        await schedule.alarm.wait(schedule.wait() or 1.0)
+
+    async def _restamp(self) -> None:
+        """The clock went back: what was to be tried by the old one is due now, unless
+        somebody asked for a later release. Else it would wait for the years to come."""
+        now = self.schedule.now()
+        horizon = now + backoff.longest(self._options.retry)
+        for name in self.schedule.names():
+            for id in await self.schedule.overdue(name, horizon):
+                await self._make_due(id, now)
+
+    async def _make_due(self, id: int, now: int) -> None:
+        try:
+            held = moves.read(self._store, id)
+        except Damaged as error:
+            self._told.failed(id, "", error)
+            return
+        if held is not None and held.queued.envelope.release <= now:
+            queued = due_at(held.queued, now)
+            await moves.make(self._store, moves.revise(held, queued))
+
+    # handing out
+
+    def _hand_out(self, destination: Destination, dues: list[Due]) -> None:
+        now, queue = self.schedule.now(), self._cells.queue
+        kept: dict[str, list[int]] = {}
+        for due in dues:
+            held = self._read(destination, due, now)
+            if held is None:
+                continue
+            hop, targets = self._whither(held, destination.name)
+            if self._keeps(hop, now):
+                kept.setdefault(hop.key, []).append(due.id)
+                continue
+            queue[events.ACTIVATED] += 1
+            events.LAG.observe(queue, max(now - due.at, 0) / 1000)
+            self._active += 1
+            self._start(held, destination.name, hop, targets)
+        for key, ids in kept.items():
+            self._keep(destination.name, key, ids, now)
+
+    def _read(self, destination: Destination, due: Due, now: int) -> Held | None:
+        held = None
+        try:
+            held = moves.read(self._store, due.id)
+        except Damaged as error:
+            self._told.failed(due.id, "", error)
+        if held is None:
+            chance = backoff.chance_of(due.id)
+            at = now + backoff.pause(1, chance, self._options.retry)
+            self._later(destination.name, due, at)
+        return held
+
+    def _later(self, name: str, due: Due, at: int) -> None:
+        """Look at an entry that cannot be read again at `at`."""
+
+        async def postpone() -> None:
+            try:
+                await moves.postpone(self._store, due.row, at)
+            except StoreUnavailable as error:
+                self._told.failed(0, "", error)
+                await self.schedule.alarm.rest(TROUBLE)
+            self.schedule.done(name, due.id)
+            self.schedule.alarm.ring()
+
+        task = asyncio.ensure_future(postpone())
+        self._postponing.add(task)
+        task.add_done_callback(self._postponing.discard)
+
+    def _whither(self, held: Held, name: str) -> tuple[NextHop, list[Target]]:
+        targets = [
+            target
+            for target in held.queued.targets
+            if target.standing == Standing.WAITING
+            and destination_of(target.address) == name
+        ]
+        address = targets[0].address if targets else ""
+        return self._next_hop(held.queued, address), targets
+
+    def _keeps(self, hop: NextHop, now: int) -> bool:
+        """Whether the mail for this next hop stays in the queue for now."""
+        if hop.transport not in REMOTE:
+            return False
+        state = self._hops.get(hop.key)
+        if self.sender is None:
+            return True
+        if state is None:
+            return False
+        return state.paused > now or state.active >= state.most
+
+    def _keep(self, name: str, key: str, ids: list[int], now: int) -> None:
+        self.schedule.give_back(name, ids)
+        hop = self._hop(key)
+        if hop.paused > now:
+            self.schedule.pause(name, hop.paused)
+        else:
+            hop.waiting.add(name)
+
+    def _hop(self, key: str) -> Hop:
+        hop = self._hops.get(key)
+        if hop is None:
+            hop = self._hops[key] = Hop(self._options.hop_active)
+        return hop
+
+    def _start(
+        self, held: Held, name: str, hop: NextHop, targets: list[Target]
+    ) -> None:
+        if hop.transport == "local" or not targets:
+            self._here.put_nowait((held, name, targets))
+        elif hop.transport == "discard":
+            self._answer(held.id, name, hop, targets, DISCARDED)
+        elif hop.transport == "refuse":
+            said = Answer(550, hop.enhanced or "5.7.1", hop.text, "rcpt")
+            self._answer(held.id, name, hop, targets, said)
+        else:
+            self._send(Job(held.id, name, hop, held.queued, targets))
+
+    def _answer(
+        self, id: int, name: str, hop: NextHop, targets: list[Target], answer: Answer
+    ) -> None:
+        answers = {target.address: answer for target in targets}
+        self._recorder.put(Attempt(id, name, answers, "relay", hop.key))
+
+    def _send(self, job: Job) -> None:
+        hop = self._hop(job.hop.key)
+        hop.active += 1
+        if self.sender is None or not self.sender.give(job):
+            self.returned(job.id, job.destination, job.hop.key)
+
+    async def _deliver_here(self) -> None:
+        while True:
+            held, name, targets = await self._here.get()
+            try:
+                made = await self._local.attempt(held, name, targets)
+            except StoreUnavailable as error:
+                self._told.failed(0, "", error)
+                await self.schedule.alarm.rest(TROUBLE)
+                self.schedule.give_back(name, (held.id,))
+                self._active -= 1
+                self.schedule.noted((name,))
+                continue
+            self._recorder.put(made)
+
+    # what comes back
+
+    def finished(self, attempt: Attempt) -> None:
+        """A sender has tried it."""
+        hop = self._hops.get(attempt.hop)
+        if hop is not None:
+            hop.active -= 1
+            self._judge(hop, attempt)
+            self._relieve(attempt.hop, hop)
+        self._recorder.put(attempt)
+
+    def returned(self, id: int, name: str, key: str) -> None:
+        """A sender did not get to it: it is due as before."""
+        self._active -= 1
+        self.schedule.give_back(name, (id,))
+        hop = self._hop(key)
+        hop.active -= 1
+        hop.waiting.add(name)
+
+    def _judge(self, hop: Hop, attempt: Attempt) -> None:
+        now = self.schedule.now()
+        if attempt.reached:
+            if hop.failures:
+                hop.most = min(2 * hop.most, self._options.hop_active)
+                if hop.most == self._options.hop_active:
+                    hop.failures = 0
+            return
+        if hop.paused > now:
+            return  # of the same failure
+        hop.failures += 1
+        hop.most = PROBES
+        pause = self._options.hop_pause * 2.0 ** min(hop.failures - 1, 30)
+        pause = min(pause, self._options.hop_pause_most)
+        chance = backoff.chance_of(attempt.id)
+        hop.paused = now + backoff.pause(1, chance, (pause,))
+
+    def _relieve(self, key: str, hop: Hop) -> None:
+        """Let destinations come again that wait for this next hop."""
+        if hop.waiting and hop.active <= hop.most // 2:
+            names, hop.waiting = hop.waiting, set()
+            self.schedule.noted(names)
+        if not hop.active and not hop.failures and not hop.waiting:
+            del self._hops[key]
+
+    def connected(self) -> None:
+        """There is a sender again."""
+        for hop in self._hops.values():
+            names, hop.waiting = hop.waiting, set()
+            self.schedule.noted(names)
+
+    def _recorded(self, attempt: Attempt) -> None:
+        self._active -= 1
+
+
+def due_at(queued: Queued, at: int) -> Queued:
+    """The entry with all who wait due at that time."""
+    targets = tuple(
+        replace(target, due=at) if target.standing == Standing.WAITING else target
+        for target in queued.targets
+    )
+    return rested(queued, targets)

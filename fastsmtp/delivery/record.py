@@ -1,0 +1,250 @@
+"""Writes down what came of attempts: the moves of many messages in one transaction.
+
+Attempts end when they end; what has ended since the last commit is recorded with the
+next one. A result is never lost while this process lives: if the store is in trouble it
+is written later, and until then the message stays active, so nobody tries it again.
+
+A notice that is owed to a sender is durable before the move that it is owed for: a
+crash in between makes a second notice, never none.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+from fastsmtp.delivery import counts
+from fastsmtp.delivery.attempt import (
+    After,
+    Attempt,
+    Changed,
+    Terms,
+    marks_of,
+    settle,
+    waits,
+)
+from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
+from fastsmtp.queue import counts as events
+from fastsmtp.queue import moves
+from fastsmtp.queue.message import Queued, Standing
+from fastsmtp.queue.moves import Held, Move
+from fastsmtp.queue.schedule import Schedule
+from fastsmtp.store.base import Store
+
+TROUBLE: Final = 5.0  # seconds to wait when the store itself is in trouble
+TOGETHER: Final = 500  # messages in one transaction
+
+
+class Cells(NamedTuple):
+    """Of `delivery.counts` and `queue.counts`."""
+
+    deliveries: "memoryview[int]"
+    queue: "memoryview[int]"
+
+
+class Notices(Protocol):
+    """Who tells senders."""
+
+    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
+        """Send what is owed after an attempt: durable when this returns."""
+        ...
+
+
+class Told(Protocol):
+    """Whom facts are reported to."""
+
+    def attempted(self, by: Attempt, after: After) -> None:
+        """One attempt was written down."""
+        ...
+
+    def failed(self, id: int, address: str, error: Exception) -> None:
+        """An entry could not be read, or the store is in trouble (id 0)."""
+        ...
+
+
+class _Made(NamedTuple):
+    """What an attempt makes of an entry."""
+
+    held: Held
+    by: Attempt
+    after: After
+
+    @property
+    def clears(self) -> bool:
+        """All are done, and marks stand in mailboxes."""
+        return bool(self.after.queued.marks) and not waits(self.after.queued)
+
+
+class Recorder:
+    """One for the process that writes the queue.
+
+    terms     what the present moment means, asked for each batch; the dispatcher's
+    recorded  told of each attempt that is durable
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        schedule: Schedule,
+        cells: Cells,
+        notices: Notices,
+        told: Told,
+    ) -> None:
+        self.store = store
+        self.schedule = schedule
+        self.cells = cells
+        self._notices = notices
+        self.told = told
+        self._waiting: list[Attempt] = []
+        self._came = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.terms: Callable[[], Terms] | None = None
+        self.recorded: Callable[[Attempt], None] = lambda attempt: None
+
+    def put(self, attempt: Attempt) -> None:
+        """Take the outcome of an attempt."""
+        self._waiting.append(attempt)
+        self._idle.clear()
+        self._came.set()
+
+    async def settled(self) -> None:
+        """Wait until everything that was `put` is written."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Until cancelled; what is cut off is due again in the next life."""
+        while True:
+            await self._came.wait()
+            batch, self._waiting = self._waiting[:TOGETHER], self._waiting[TOGETHER:]
+            if not self._waiting:
+                self._came.clear()
+            await self._record(batch)
+            for attempt in batch:
+                self.schedule.done(attempt.destination, attempt.id)
+                self.recorded(attempt)
+            self.schedule.alarm.ring()
+            if not self._waiting:
+                self._idle.set()
+
+    async def _record(self, batch: list[Attempt]) -> None:
+        """Write it down, whatever it takes."""
+        left = batch
+        while left:
+            try:
+                left = await self._together(left)
+            except StoreUnavailable as error:
+                self.told.failed(0, "", error)
+                await self.schedule.alarm.rest(TROUBLE)
+
+    async def _together(self, batch: list[Attempt]) -> list[Attempt]:
+        """Write down one attempt of each message; gives those that are left."""
+        if self.terms is None:
+            raise Misused("a recorder needs a dispatcher")
+        terms = self.terms()
+        made, left = self._settled(batch, terms)
+        await self._tell(made)
+        move = Move()
+        for one in [one for one in made if one.clears]:
+            made.remove(one)
+            try:
+                await self._clear(one.held, one.after.queued)
+            except Conflict:
+                left.append(one.by)
+            else:
+                self._count(one, terms.now)
+        for one in made:
+            move.join(_move(one.held, one.after.queued))
+        if not made:
+            return left
+        try:
+            await moves.make(self.store, move)
+        except Conflict:
+            # A command has changed one of them: each for itself, anew.
+            if len(made) > 1:
+                for one in made:
+                    await self._record([one.by])
+                return left
+            return [made[0].by, *left]
+        for one in made:
+            self._count(one, terms.now)
+        return left
+
+    def _settled(
+        self, batch: list[Attempt], terms: Terms
+    ) -> tuple[list[_Made], list[Attempt]]:
+        made: dict[int, _Made] = {}
+        left = []
+        for attempt in batch:
+            if attempt.id in made:
+                left.append(attempt)
+            elif (held := self._held(attempt)) is not None:
+                after = settle(held.id, held.queued, attempt, terms)
+                made[attempt.id] = _Made(held, attempt, after)
+        return list(made.values()), left
+
+    async def _tell(self, made: list[_Made]) -> None:
+        telling = []
+        for held, by, after in made:
+            if after.changed and not by.told:
+                telling.append(self._notices.tell(held.id, held.queued, after, by))
+                by.told = True
+        if telling:
+            await asyncio.gather(*telling)
+
+    def _held(self, attempt: Attempt) -> Held | None:
+        try:
+            held = moves.read(self.store, attempt.id)
+        except Damaged as error:
+            self.told.failed(attempt.id, "", error)
+            return None
+        return held
+
+    async def _clear(self, held: Held, queued: Queued) -> None:
+        """Write down that all are done, clear the marks, remove the entry."""
+        if queued != held.queued:
+            await moves.make(self.store, moves.revise(held, queued))
+        for part, key in marks_of(queued, held.id):
+            await self.store.commit(part, deletes=[key])
+        again = moves.read(self.store, held.id)
+        if again is not None:
+            await moves.make(self.store, moves.leave(again))
+
+    def _count(self, one: _Made, now: int) -> None:
+        by, after = one.by, one.after
+        deliveries, queue = self.cells
+        for changed in after.changed:
+            result = _result(by, changed)
+            deliveries[counts.ATTEMPTS.place(by.transport, result)] += 1
+            duration = counts.duration(by.transport, result)
+            duration.observe(deliveries, by.seconds)
+            standing = changed.target.standing
+            if standing == Standing.WAITING:
+                queue[events.DEFERRED] += 1
+                continue
+            age = now - after.queued.envelope.arrived
+            counts.delay(by.transport, result).observe(deliveries, max(age, 0) / 1000)
+            if standing == Standing.DELIVERED:
+                queue[events.DELIVERED] += 1
+            elif changed.answer.permanent:
+                queue[events.BOUNCED] += 1
+            else:
+                queue[events.EXPIRED] += 1
+        if not waits(after.queued):
+            queue[events.REMOVED] += 1
+        self.told.attempted(by, after)
+
+
+def _move(held: Held, queued: Queued) -> Move:
+    return moves.revise(held, queued) if waits(queued) else moves.leave(held)
+
+
+def _result(by: Attempt, changed: Changed) -> str:
+    """Of `delivery.counts.RESULTS`."""
+    answer = changed.answer
+    if answer.accepted:
+        return "delivered"
+    if answer.stage == "tls":
+        return "tls_fail"
+    if not by.reached:
+        return "conn_fail"
+    return "perm_fail" if answer.permanent else "temp_fail"

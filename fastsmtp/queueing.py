@@ -1,0 +1,107 @@
+"""What the keeper builds to work off the queue; see `fastsmtp.roles`."""
+
+import asyncio
+import time
+from typing import Final, Protocol
+
+from fastsmtp.config import Config
+from fastsmtp.delivery.alarm import LoopAlarm
+from fastsmtp.delivery.attempt import After, Attempt
+from fastsmtp.delivery.dispatch import Dispatcher
+from fastsmtp.delivery.record import Cells, Notices, Recorder
+from fastsmtp.delivery.route import Route
+from fastsmtp.delivery.worker import LocalAttempts
+from fastsmtp.policy.relaying import NextHop, Relaying
+from fastsmtp.queue import actives
+from fastsmtp.queue.message import Queued, Standing, queue_id
+from fastsmtp.queue.schedule import Schedule
+from fastsmtp.report import Report
+from fastsmtp.store.base import Store
+from fastsmtp.trace.ring import Trace
+
+TOLD: Final = 1.0  # seconds between two looks at what is active
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def relaying(config: Config) -> Relaying:
+    return Relaying(config.domains)
+
+
+class Ways(Protocol):
+    """Where mail goes, as the configuration has it now: to accounts here, and to next
+    hops."""
+
+    @property
+    def route(self) -> Route: ...
+
+    @property
+    def relaying(self) -> Relaying: ...
+
+
+class Told:
+    """`delivery.record.Told`: into the log, and what `fastsmtp why` reads."""
+
+    def __init__(self, report: Report, trace: Trace) -> None:
+        self._report = report
+        self._trace = trace
+
+    def attempted(self, by: Attempt, after: After) -> None:
+        name, report, trace = queue_id(by.id), self._report, self._trace
+        for target, answer in after.changed:
+            if trace.on:
+                trace.attempt(
+                    *(by.id, target.address, by.hop, by.host),
+                    *(answer.code, answer.text, int(by.seconds * 1000)),
+                )
+            cause = target.error
+            if target.standing == Standing.DELIVERED:
+                report.delivered(name, target.address, by.hop, by.host, str(answer))
+            elif target.standing == Standing.GIVEN_UP:
+                report.delivery_failed(name, target.address, cause)
+            else:
+                due = target.due / 1000
+                report.delivery_deferred(
+                    name, target.address, cause, target.attempts, due
+                )
+
+    def failed(self, id: int, address: str, error: Exception) -> None:
+        """At the mailbox, or before anybody was asked."""
+        if not id:
+            self._report.store_trouble("the queue waits", str(error))
+        elif not address:
+            self._report.fault(f"queue entry {queue_id(id)}", error)
+
+
+class NoNotices:
+    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
+        return
+
+
+def dispatcher(
+    config: Config,
+    store: Store,
+    ways: Ways,
+    cells: Cells,
+    told: Told,
+    notices: Notices,
+) -> Dispatcher:
+    """The one of this process; `run` it."""
+    options = config.delivery
+    schedule = Schedule(store, now_ms, LoopAlarm(), options.active)
+    recorder = Recorder(store, schedule, cells, notices, told)
+    local = LocalAttempts(store, ways.route, told.failed)
+
+    def next_hop(queued: Queued, address: str) -> NextHop:
+        return ways.relaying.next_hop(queued.envelope.reverse_path, address)
+
+    return Dispatcher(recorder, local, next_hop, options)
+
+
+async def tell_active(schedule: Schedule, cells: "memoryview[int]") -> None:
+    """Keep the gauges of what is being worked on, see `queue.actives`."""
+    while True:
+        actives.tell(cells, schedule.active(), now_ms())
+        await asyncio.sleep(TOLD)
