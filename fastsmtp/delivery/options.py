@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from fastsmtp.options import COUNT, DURATION, DURATIONS, option
+from fastsmtp.options import (
+    COUNT,
+    DURATION,
+    DURATIONS,
+    KIB,
+    MAILBOX,
+    SIZE,
+    option,
+)
 from fastsmtp.queue.backoff import STEPS
 
 
@@ -28,6 +36,17 @@ class DeliveryOptions:
         "age at which its sender is told that a message is late; 0: never",
         DURATION,
         low=0,
+    )
+    bounce_size_limit: int = option(
+        100 * KIB,
+        "largest message that goes back whole with the notice that it failed; of a "
+        "larger one goes the header",
+        SIZE,
+    )
+    postmaster_copy: str = option(
+        "",
+        'who gets a notice of all mail that failed, the header alone; "" is nobody',
+        MAILBOX,
     )
     active: int = option(
         10_000, "queued messages that are being worked on at a time", COUNT, low=1
