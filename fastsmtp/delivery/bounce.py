@@ -22,7 +22,7 @@ Mail that was refused in its session is none of ours: the client tells its user.
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from fastsmtp.delivery import wording
 from fastsmtp.delivery.options import DeliveryOptions
@@ -31,6 +31,7 @@ from fastsmtp.queue.message import Envelope, Recipient, queue_id
 from fastsmtp.wire import report
 from fastsmtp.wire.gist import Gist, gist
 from fastsmtp.wire.header import date, return_path
+from fastsmtp.wire.mime import Octets
 
 HEADER_MOST: Final = 64 * 1024  # octets of a header that go back
 PIECE: Final = 256 * 1024  # octets of a body in memory at a time
@@ -62,21 +63,13 @@ class Owed(NamedTuple):
     copy: bool = False
 
 
-class Body(Protocol):
-    """Of `store.base.Blob` and `Written`."""
-
-    length: int
-
-    def read(self, offset: int, size: int) -> bytes: ...
-
-
 class Original(NamedTuple):
     """The message a notice is about; `body` begins with its Return-Path line, as
     `envelope.skip` says."""
 
     id: int
     envelope: Envelope
-    body: Body
+    body: Octets
 
 
 class Notice(NamedTuple):
@@ -94,7 +87,7 @@ class Notice(NamedTuple):
     def length(self) -> int:
         return len(self.head) + self.end - self.begin + len(self.tail)
 
-    def pieces(self, body: Body, size: int = PIECE) -> Iterator[bytes]:
+    def pieces(self, body: Octets, size: int = PIECE) -> Iterator[bytes]:
         """All its octets in order; `body` is the original's."""
         yield self.head
         for at in range(self.begin, self.end, size):
@@ -346,8 +339,6 @@ class _Draft(NamedTuple):
                 kind = "global"  # RFC 6532 3.7
             encoding = "8bit" if eight_bit else "7bit"
             part = report.Part(f"message/{kind}", encoding, b"")
-        elif self.utf8:
-            part = report.Part("message/global-headers", "8bit", header)
         else:
-            part = report.header_part(header)
+            part = report.header_part(header, self.utf8)
         return report.begin(part, boundary) + part.octets

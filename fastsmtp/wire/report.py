@@ -5,19 +5,19 @@ they hold, no value ends its line, opens a field or a part, or leaves the 7 bits
 report that is not `utf8` (attack class 7).
 """
 
-import binascii
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from fastsmtp.wire.transfer import quoted
+
 WIDTH: Final = 76  # columns of what we write ourselves
 VALUE_MOST: Final = 1000  # characters of a value; a reply may be of 10 MB
-WORD_MOST: Final = 900  # characters between two places to fold: a line has 998
+LINE_MOST: Final = 900  # octets between two places to fold: a line has 998
 
 _GAP: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 _SPECIAL: Final = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 3: not a QCHAR
-_LONG: Final = re.compile(rb"[^\r\n]{999}")
-_BARE: Final = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_ODD: Final = re.compile(rb"[^\r\n]{999}|\r(?!\n)|(?<!\r)\n|\0")
 
 Field = tuple[str, str]
 """Name, as we write it, and value, as anybody did."""
@@ -58,11 +58,14 @@ def field(name: str, value: str, utf8: bool = False) -> bytes:
 
 
 def _words(text: str) -> list[str]:
+    """What stands between its spaces, in pieces that fit into a line."""
     words = text.split(" ")
-    if len(text) <= WORD_MOST:
+    most = LINE_MOST if text.isascii() else LINE_MOST // 4
+    if len(text) <= most:
         return words
-    cut = range(0, VALUE_MOST + 3, WORD_MOST)
-    return [w[at : at + WORD_MOST] for w in words for at in cut if at <= len(w)]
+    return [
+        word[at : at + most] for word in words for at in range(0, len(word) or 1, most)
+    ]
 
 
 def fields(values: Iterable[Field], utf8: bool = False) -> bytes:
@@ -94,11 +97,6 @@ def words(text: str) -> Part:
     return Part('text/plain; charset="utf-8"', "quoted-printable", quoted(octets))
 
 
-def quoted(octets: bytes) -> bytes:
-    """As quoted-printable (RFC 2045 6.7); its lines end with CRLF."""
-    return binascii.b2a_qp(octets)
-
-
 def status(message: Sequence[Field], recipients: Iterable[Sequence[Field]]) -> bytes:
     """The body of message/delivery-status: a group for the message, and one behind an
     empty line for each recipient (RFC 3464 2.1)."""
@@ -113,13 +111,14 @@ def global_status(
     return b"\r\n".join(fields(group, True) for group in groups)
 
 
-def header_part(octets: bytes) -> Part:
-    """The header of the message a report is about, of which it says no more: what is
-    not 7 bits or has endless lines goes as quoted-printable (RFC 6522 4)."""
-    octets = _BARE.sub(b"?", octets)
-    if octets.isascii() and b"\0" not in octets and not _LONG.search(octets):
-        return Part("text/rfc822-headers", "7bit", octets)
-    return Part("text/rfc822-headers", "quoted-printable", quoted(octets))
+def header_part(octets: bytes, utf8: bool = False) -> Part:
+    """The header of the message a report is about, of which it says no more; what is
+    not 7 bits (unless `utf8`) or not lines goes as quoted-printable (RFC 6522 4, RFC
+    6533 5)."""
+    type = "message/global-headers" if utf8 else "text/rfc822-headers"
+    if _ODD.search(octets) or not (utf8 or octets.isascii()):
+        return Part(type, "quoted-printable", quoted(octets))
+    return Part(type, "8bit" if utf8 else "7bit", octets)
 
 
 def begin(part: Part, boundary: str) -> bytes:

@@ -15,13 +15,17 @@ import msgspec
 from fastsmtp.auth.exchange import Broken, Password, Proof, Proven, normal
 from fastsmtp.auth.mechanisms import begin
 from fastsmtp.auth.passwords import scram_keys
+from fastsmtp.delivery.bounce import Clerk, Original
+from fastsmtp.delivery.downgrade import Fit, Hop, fit, survey
+from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.delivery.outcomes import Fate, Outcome
 from fastsmtp.errors import Damaged, FormatTooNew
 from fastsmtp.hooks import Accept
 from fastsmtp.hooks.http import BadAnswer, Parsed, feed
 from fastsmtp.hooks.rspamd import Unanswered, read, verdict
 from fastsmtp.net.proxy import LONGEST, NotProxy
 from fastsmtp.net.proxy import parse as parse_proxy
-from fastsmtp.queue.message import decode_envelope
+from fastsmtp.queue.message import Envelope, Recipient, decode_envelope
 from fastsmtp.smtp import parameters
 from fastsmtp.smtp.xclient import attributes
 from fastsmtp.store import record
@@ -204,6 +208,52 @@ def told(data: bytes) -> None:
             assert str(ipaddress.ip_address(value)) == value
 
 
+class Body:
+    """A message in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.length = data, len(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        return self.data[offset : offset + size]
+
+
+def downgrade(data: bytes) -> None:
+    """What does not fit a hop is made to fit, or goes back; either way it ends."""
+    envelope = Envelope("a@x.test", (Recipient("b@y.test"),), 0, smtputf8=True)
+    for hop in (Hop(False, False), Hop(True, False), Hop(True, True)):
+        made = fit(envelope, Body(data), ["b@y.test"], hop)
+        if not isinstance(made, Fit):
+            continue
+        whole = made.body.read(0, made.body.length)
+        assert len(whole) == made.body.length
+        facts = survey(Body(whole), 0)
+        assert not facts.unfit
+        assert hop.eight_bit or not facts.eight_bit
+        if not made.converted:
+            assert whole == data
+
+
+def notice(data: bytes) -> None:
+    """Whatever a message and its peer's reply hold, the notice has its three parts."""
+    text = data.decode("utf-8", "surrogateescape")
+    about = Original(1, Envelope("a@x.test", (), 0), Body(data))
+    outcome = Outcome("b@y.test", Fate.FAILED, code=550, text=text, remote=text[:99])
+    clerk = Clerk("mx.x.test", DeliveryOptions(), lambda: "token")
+    (made,) = clerk.notices(about, [outcome], 0, lambda: 2)
+    boundary = made.tail.strip(b"\r\n-")
+    head, *parts = made.head.split(b"\r\n--" + boundary + b"\r\n")
+    assert head.isascii()
+    assert len(parts) == 3
+    assert parts[1].isascii()
+    assert parts[1].count(b"\r\n\r\n") == 2
+    assert parts[1].count(b"\r\nAction: ") == 1
+    for line in b"".join(parts[:2]).split(b"\r\n"):
+        assert len(line) <= 998
+        assert b"\n" not in line
+    assert made.end - made.begin in (0, len(data))
+
+
 Target = Callable[[bytes], None]
 FACES: dict[str, Target] = {
     "body": body,
@@ -218,6 +268,8 @@ FACES: dict[str, Target] = {
     "rspamd": rspamd,
     "parameters": said,
     "xclient": told,
+    "downgrade": downgrade,
+    "notice": notice,
 }
 
 
