@@ -14,6 +14,7 @@ VERBS: Final = {
     "sink": ("sink", "a relay target that answers as large providers do"),
     "disk": ("disk", "what a durable write costs on a disk"),
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),
+    "delivered": ("delivered", "beside Postfix, until all is in mailboxes"),
     "memory": ("memory", "connections, large mail, an idle server"),
     "tls": ("tls", "messages, handshakes and idle connections over TLS"),
     "scaling": ("scaling", "process forms, and which thread pays"),

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ class Target:
     """A server on loopback; its whole process tree is counted.
 
     metrics    URL that says when nothing is left to do; None: replies are the end
+    settled    returns when nothing is left to do, where no URL says it
     mailboxes  messages go to user0001@ … in turn (our own client only); 0: to `to`
     starttls   talk TLS 1.3 (our own client only)
     chunk      send BDAT instead of DATA (our own client only)
@@ -42,6 +44,7 @@ class Target:
     pid: int
     to: str = "user@example.test"
     metrics: str | None = None
+    settled: Callable[[], None] | None = None
     mailboxes: int = 0
     starttls: bool = False
     chunk: bool = False
@@ -67,6 +70,8 @@ def run(client: Client, work: Workload, target: Target) -> Run:
     report, spent = _send(client, work, target)
     if target.metrics:
         settle(target.metrics)
+    if target.settled:
+        target.settled()
     took = time.perf_counter() - start
     latency = report.get("latency_us", {})
     return Run(

@@ -13,10 +13,10 @@ import pytest
 from certificate import pair
 from crash.kill_rig import USER, prepared, until
 from interop.exim import Exim
-from interop.postfix import Postfix, usable
 
 from fastsmtp_bench import peers
 from fastsmtp_bench.client import pending
+from fastsmtp_bench.postfix import Postfix, usable
 from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
@@ -27,6 +27,15 @@ MORE = """\
 certificates = [{{ certificate = "{certificate}", key = "{key}" }}]
 [lmtp]
 listen = ["unix:{lmtp}"]
+"""
+# Everything to our port, but what comes from one sender: that to our socket.
+SENDING = """\
+smtp_tls_security_level = encrypt
+smtp_tls_loglevel = 1
+lmtp_tls_security_level = none
+default_transport = smtp:[127.0.0.1]:{port}
+sender_dependent_default_transport_maps = inline:{{
+  {{ {to_lmtp} = lmtp:unix:{lmtp} }} }}
 """
 
 
@@ -58,7 +67,8 @@ def postfix(server: Served, folder: Path) -> Iterator[Postfix]:
     home = folder / "postfix"
     home.mkdir()
     try:
-        made = Postfix(home, server.port, folder / "lmtp", TO_LMTP)
+        where = {"port": server.port, "lmtp": folder / "lmtp", "to_lmtp": TO_LMTP}
+        made = Postfix(home, SENDING.format(**where))
     except (peers.Unavailable, OSError) as error:
         pytest.skip(f"needs postfix: {error}")
     try:

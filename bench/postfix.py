@@ -1,14 +1,12 @@
 """A Postfix of our own: its configuration, queue and processes are in one folder."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from pwd import getpwnam
-
-from crash.kill_rig import until
 
 from fastsmtp_bench import peers
 
@@ -34,12 +32,7 @@ inet_interfaces = loopback-only
 alias_maps =
 alias_database =
 local_recipient_maps =
-smtp_tls_security_level = encrypt
-smtp_tls_loglevel = 1
-lmtp_tls_security_level = none
-default_transport = smtp:[127.0.0.1]:{port}
-sender_dependent_default_transport_maps = inline:{{
-  {{ {to_lmtp} = lmtp:unix:{lmtp} }} }}
+{more}
 """
 # service type private unpriv chroot wakeup maxproc command
 MASTER = """\
@@ -59,15 +52,20 @@ error unix - - n - - error
 retry unix - - n - - error
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
+{more}
 """
 QUEUES = "active bounce corrupt defer deferred flush hold incoming saved trace private"
 
 
 class Postfix:
-    """Sends what `submit` is given to `port`, or to the socket `lmtp` when it comes
-    from `to_lmtp`. Raises `peers.Unavailable`."""
+    """Raises `peers.Unavailable` when there is none.
 
-    def __init__(self, home: Path, port: int, lmtp: Path, to_lmtp: str) -> None:
+    home    exists and is empty; the users of Postfix may enter it
+    main    more lines for main.cf
+    master  more lines for master.cf
+    """
+
+    def __init__(self, home: Path, main: str, master: str = "") -> None:
         self.home = home
         postdrop, self._environment = peers.tool("postdrop")
         self._libraries = postdrop.parents[1] / "lib/postfix"
@@ -78,10 +76,15 @@ class Postfix:
             # not setgid: such a program does not look into LD_LIBRARY_PATH
             shutil.copyfile(postdrop.with_name(name), self._commands / name)
             (self._commands / name).chmod(0o755)
-        self._configure(port=port, lmtp=lmtp, to_lmtp=to_lmtp)
+        self._configure(main, master)
         self._make_queue()
 
-    def _configure(self, **where: object) -> None:
+    @property
+    def pid(self) -> int:
+        """Of the master, whose children the others are."""
+        return self._master.pid
+
+    def _configure(self, main: str, master: str) -> None:
         folder = self.home / "etc"
         folder.mkdir(parents=True)
         text = MAIN.format(
@@ -92,10 +95,10 @@ class Postfix:
             owner=OWNER,
             group=GROUP,
             nobody=NOBODY,
-            **where,
+            more=main,
         )
         (folder / "main.cf").write_text(text)
-        (folder / "master.cf").write_text(MASTER)
+        (folder / "master.cf").write_text(MASTER.format(more=master))
         self._environment["MAIL_CONFIG"] = str(folder)
 
     def _make_queue(self) -> None:
@@ -150,6 +153,15 @@ class Postfix:
         except ProcessLookupError:
             return True
         return False
+
+
+def until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """Waits for what other processes do. Raises TimeoutError."""
+    end = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.005)
 
 
 def usable() -> str | None:
