@@ -28,7 +28,10 @@ class StoreOptions:
         30.0, "longest wait of accepted mail for the index", DURATION, low=1
     )
     commit_interval: float = option(
-        0.02, "pause between two commits of the index under load", DURATION
+        0.02,
+        "shortest pause between two commits of the index under load; where commits are "
+        "slow it is up to 12 times as long",
+        DURATION,
     )
     pin: float = option(600.0, "how long a body without references is kept", DURATION)
     compact_below: int = option(

@@ -6,6 +6,11 @@ returns its result, or raises before it has written anything, which concerns it 
 Everything that waits goes into one transaction, with the log that waits to be applied;
 results come back by one call on the loop per commit.
 
+A page of the index that is written once for many messages is cheaper than one that is
+written for each, and mail for many mailboxes touches many pages. So the log waits the
+longer between two commits the more the last one cost, but not when it rests: nobody
+waits for these commits but readers.
+
 When a transaction fails, its parts are tried again one by one, so that what cannot be
 done (a full map) does not take along what can (a delete). LMDB copies each page that it
 changes, so a delete in a full map needs the few free pages that were not yet reused;
@@ -28,6 +33,9 @@ from fastsmtp.store.lmdb.reserve import Reserve
 
 Work = Callable[[lmdb.Transaction], Any]
 _RETRY = 1.0  # seconds between attempts to apply the log while commits fail
+_SHARE = 16  # times as long as its last commit took the log waits for the next
+_LONGEST = 12  # times the interval, at most
+_REST = 0.01  # seconds without anything new after which it waits no longer
 _VERSION = b"version"  # of the last commit: one counter for all partitions
 
 
@@ -99,6 +107,8 @@ class Writer(threading.Thread):
         self._feed: Feed | None = None
         self._fed = False  # the feed has something to apply
         self._next_feed = 0.0  # monotonic time before which it is left alone
+        self._latest = 0.0  # and until which, when it does not rest
+        self._poked = 0.0  # when it last grew
         self._stopping = False
 
     # called on the loop
@@ -125,6 +135,7 @@ class Writer(threading.Thread):
 
     def poke(self) -> None:
         """The log has grown."""
+        self._poked = time.monotonic()
         if self._fed:
             return
         with self._wake:
@@ -154,13 +165,18 @@ class Writer(threading.Thread):
         """Wait; returns the feed when its turn has come. The lock is held."""
         while True:
             feed = self._feed if self._fed and not self.failed else None
-            pause = self._next_feed - time.monotonic() if feed is not None else None
+            pause = self._pause() if feed is not None else None
             if self._jobs or self._stopping:
                 due = pause is not None and pause <= 0 and not self._stopping
                 return feed if due else None
             if pause is not None and pause <= 0:
                 return feed
             self._wake.wait(pause)
+
+    def _pause(self) -> float:
+        """Seconds until the log's turn."""
+        rests = max(self._next_feed, self._poked + _REST)
+        return min(rests, max(self._next_feed, self._latest)) - time.monotonic()
 
     def _round(self, jobs: list[Job], feed: Feed | None) -> None:
         if self.failed is not None:
@@ -244,7 +260,11 @@ class Writer(threading.Thread):
             parts.update(touched)
             with self._wake:
                 self._fed |= more
-                self._next_feed = now + self.interval
+                self._next_feed = self._latest = now
+                if not more:
+                    self._next_feed += self.interval
+                    longest = _LONGEST * self.interval
+                    self._latest += min(_SHARE * (now - started), longest)
         self.trouble = None
         INDEX_COMMIT.observe(self._cells, now - started)
         INDEX_BATCH.observe(self._cells, len(jobs) + records)
