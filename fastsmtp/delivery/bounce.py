@@ -148,6 +148,10 @@ class Clerk:
         self._postmaster = options.postmaster_copy
         self._token = token
 
+    def owes(self, envelope: Envelope, outcomes: Sequence[Outcome]) -> bool:
+        """Whether there may be something to send: mostly there is not."""
+        return bool(owed(envelope, outcomes, self._postmaster))
+
     def notices(
         self,
         original: Original,
@@ -155,7 +159,7 @@ class Clerk:
         now: int,
         next_id: Callable[[], int],
     ) -> list[Notice]:
-        """What is to be sent because of these outcomes; mostly nothing.
+        """What is to be sent because of these outcomes.
 
         now      milliseconds, wall clock
         next_id  `Store.next_id`
@@ -223,7 +227,7 @@ class _Draft(NamedTuple):
             return False  # RFC 3461 4.3: what has not failed is not returned
         if envelope.ret == "HDRS" or envelope.requiretls:
             return False  # RFC 8689 5
-        return body.length - envelope.skip <= self.limit
+        return 0 <= body.length - envelope.skip <= self.limit
 
     def notice(self, id: int, token: str, header: bytes, about: Gist) -> Notice:
         original, envelope, whole = self.original, self.original.envelope, self.whole

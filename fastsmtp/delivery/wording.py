@@ -140,7 +140,7 @@ def _trouble(one: Outcome) -> Words:
     """An expired message has a reply or a reason of its last attempt mostly."""
     if one.reason and not (one.reason is Reason.EXPIRED and one.enhanced):
         return ours(one.reason)
-    if not one.code:
+    if not one.code and not one.enhanced:
         return ours(Reason.UNREACHABLE)
     return theirs(one.enhanced)
 
