@@ -205,6 +205,21 @@ def test_a_notice_is_in_the_log_when_it_is_told() -> None:
     assert [(id, notice.kind.value) for id, notice in rig.told] == [(rig.id, "failure")]
 
 
+def test_what_the_operator_gives_up_is_told() -> None:
+    rig = Rig()
+    entry = after(
+        tried(LATER, Standing.WAITING, "a@x.test", BOB),
+        tried(LATER, Standing.WAITING, "b@x.test", BOB),
+        tried(LATER, Standing.WAITING, CAROL),
+    ).queued
+    asyncio.run(rig.telling.bounce(rig.id, entry, ["a@x.test", "b@x.test"], "Spam."))
+    ((_, data),) = rig.store.disk.log
+    (group,) = read(data).recipients
+    assert group["Final-Recipient"] == f"rfc822; {BOB}"
+    assert group["Diagnostic-Code"] == "x-fastsmtp; Spam."
+    assert group["Status"] == "5.3.0"
+
+
 def test_what_nobody_wants_to_hear_opens_nothing() -> None:
     rig = Rig()
     del rig.store.disk.blobs[rig.id]

@@ -7,7 +7,7 @@ cannot be read any more it tells without it.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import Final
 
 from fastsmtp.delivery.attempt import After, Attempt
@@ -36,7 +36,7 @@ BACKLOG: Final = 1024 * 1024  # octets on their way to disk
 _REPLY: Final = re.compile(
     r"([2-5]\d\d) (?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)", re.DOTALL
 )
-_OURS: Final = {row.failed: reason for reason, row in OURS.items()}
+_OURS: Final = {row.failed: reason for reason, row in reversed(OURS.items())}
 _HERE: Final = ("local", "lmtp")  # transports that end in a mailbox
 
 
@@ -157,7 +157,25 @@ class Telling:
         """Send what is owed after an attempt: durable when this returns."""
         now = self._clock()
         found = outcomes(after, by, now, self._options)
-        envelope = after.queued.envelope
+        await self._tell(id, after.queued.envelope, found, now)
+
+    async def bounce(
+        self, id: int, queued: Queued, addresses: Collection[str], text: str
+    ) -> None:
+        """The same for targets that the operator gives up; `text` says why."""
+        recipients = {one.address: one for one in queued.envelope.recipients}
+        found: dict[str, Outcome] = {}
+        for target in queued.targets:
+            name = target.recipient
+            if target.address in addresses:
+                to = recipients.get(name) or Recipient(name)
+                made = Outcome(name, Fate.FAILED, to.notify, to.orcpt, text=text)
+                found[name] = made._replace(reason=Reason.OPERATOR)
+        await self._tell(id, queued.envelope, list(found.values()), self._clock())
+
+    async def _tell(
+        self, id: int, envelope: Envelope, found: list[Outcome], now: int
+    ) -> None:
         if not found or not self._clerk.owes(envelope, found):
             return
         body, close = await self._body(id)
