@@ -7,9 +7,11 @@ from typing import Final, Protocol
 from fastsmtp.config import Config
 from fastsmtp.delivery.alarm import LoopAlarm
 from fastsmtp.delivery.attempt import After, Attempt
+from fastsmtp.delivery.bounce import Clerk
 from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.record import Cells, Notices, Recorder
 from fastsmtp.delivery.route import Route
+from fastsmtp.delivery.telling import Telling
 from fastsmtp.delivery.worker import LocalAttempts
 from fastsmtp.policy.relaying import NextHop, Relaying
 from fastsmtp.queue import actives
@@ -75,9 +77,10 @@ class Told:
             self._report.fault(f"queue entry {queue_id(id)}", error)
 
 
-class NoNotices:
-    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
-        return
+def notices(config: Config, store: Store) -> Notices:
+    """Who tells senders what became of their mail."""
+    clerk = Clerk(config.hostname, config.delivery)
+    return Telling(store, clerk, config.delivery, now_ms)
 
 
 def dispatcher(

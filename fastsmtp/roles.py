@@ -240,7 +240,7 @@ async def keeping(
     )
     dispatcher = queueing.dispatcher(
         *(config, store, people, cells, told),
-        queueing.NoNotices(),
+        queueing.notices(config, store),
     )
 
     def entered(names: Mapping[str, int]) -> None:
