@@ -58,20 +58,20 @@ def version() -> str:
 
 
 @contextmanager
-def smtp_sink() -> Iterator[tuple[int, int]]:
-    """A running smtp-sink: (port, pid)."""
+def smtp_sink(*words: str) -> Iterator[tuple[int, int]]:
+    """A running smtp-sink: (port, pid). `words` are options of its own."""
     with create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     binary, environment = tool("smtp-sink")
     command = [str(binary), *(["-u", "nobody"] if os.geteuid() == 0 else [])]
     sink = subprocess.Popen(
-        [*command, f"127.0.0.1:{port}", "1000"],
+        [*command, *words, f"127.0.0.1:{port}", "1000"],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
-        _answers(port)
+        answers(port)
         yield port, sink.pid
     finally:
         sink.terminate()
@@ -110,7 +110,7 @@ def _unpack(root: Path, packages: list[str]) -> None:
         subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
 
 
-def _answers(port: int) -> None:
+def answers(port: int) -> None:
     end = monotonic() + START_SECONDS
     while True:
         try:

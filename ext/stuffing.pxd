@@ -21,7 +21,7 @@ How: 64 octets at a time, their CR and LF as bit masks from `bodyscan.body_block
 copies them, too. A dot that needs another cuts the block in two.
 """
 
-from bodyscan cimport ODD_EIGHT_BIT, ODD_NUL, _masks, ctz
+from bodyscan cimport ODD_NUL, _masks, ctz
 from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
@@ -32,7 +32,6 @@ cdef struct Stuffing:
     int64_t bare  # offset of the first octet that cannot be sent; -1: none
     bint begin  # a line begins with the next octet
     bint after_cr  # the octet before was CR
-    bint eight_bit  # an octet above 127 was seen
 
 
 cdef inline void stuff_begin(Stuffing *s) noexcept nogil:
@@ -40,7 +39,6 @@ cdef inline void stuff_begin(Stuffing *s) noexcept nogil:
     s.bare = -1
     s.begin = True
     s.after_cr = False
-    s.eight_bit = False
 
 
 cdef inline size_t stuff(
@@ -78,8 +76,6 @@ cdef inline size_t _block(
     cdef size_t width = left if left < STUFF_BLOCK else STUFF_BLOCK
     cdef size_t at
     cdef unsigned odd = _masks(data, left, out, &cr, &lf)
-    if odd & ODD_EIGHT_BIT:
-        s.eight_bit = True
     wrong = lf ^ (cr << 1 | <uint64_t> s.after_cr)
     if width < STUFF_BLOCK:
         wrong &= (<uint64_t> 1 << width) - 1

@@ -8,6 +8,7 @@ What happens once per connection is in `fastsmtp.delivery.conversation`.
 """
 
 import asyncio
+from os import strerror
 
 from fastsmtp.net.connection cimport Connection
 
@@ -67,7 +68,8 @@ cdef class Link(Connection):
         if not self.cause:
             self.cause = "the server closed the connection"
             if exc is not None:
-                self.cause = f"connection lost: {getattr(exc, 'strerror', '') or exc}"
+                errno = getattr(exc, "errno", None)
+                self.cause = f"connection lost: {strerror(errno) if errno else exc}"
         Connection.connection_lost(self, exc)
 
     cpdef steer(self):

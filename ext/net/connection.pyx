@@ -115,7 +115,7 @@ cdef class Connection:
                 return 0
             self.behind = True  # or broken, and the transport will find out
         if self.put is not None:
-            self.put(out[sent:] if sent > 0 else out)
+            self.put(memoryview(out)[sent:] if sent > 0 else out)  # no copy of a body
         return 0
 
     cdef bint _must_queue(self) except -1:

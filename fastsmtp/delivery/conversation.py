@@ -391,6 +391,8 @@ class Switchboard:
             answer = await conversation.opening
         except BaseException:
             conversation.abort()
+            if conversation.transport is None:
+                sock.close()
             raise
         if answer is None:
             self._count(place, "connected")
