@@ -42,6 +42,15 @@ def _session(workload: str, maker: str) -> Callable[[], Run]:
     return make
 
 
+def _sending(maker: str) -> Callable[[], Run]:
+    def make() -> Run:
+        from fastsmtp_bench import micro_client as micro
+
+        return micro.MAKERS[maker](*micro.WORKLOADS["4 KiB"])
+
+    return make
+
+
 def _commands() -> Run:
     from fastsmtp.wire.command import parse
     from fastsmtp_bench.micro_command import LINES
@@ -238,6 +247,8 @@ CASES: Final[dict[str, Case]] = {
     "guest, 10 recipients": Case(
         ("serve.guest",), _session("4 KiB, 10 recipients", "guest"), 500
     ),
+    "client, 4 KiB": Case(("smtp.client",), _sending("engine"), 500),
+    "link, 4 KiB": Case(("delivery.link",), _sending("link"), 500),
     "command lines": Case(("wire.command",), _commands, 500),
     "received field": Case(("wire.header",), _received, 500),
     "body, 4 KiB": Case(("wire.scan",), _scan(4096, 200), 200),

@@ -1,11 +1,12 @@
 """Sending without a disk: CPU per message of the engine, and of whole conversations.
 
     pytest bench/micro_client.py --benchmark-only
-    python bench/micro_client.py                 # the engine alone, best of five
+    python bench/micro_client.py                 # without sockets, best of five
     python bench/micro_client.py conversations   # user and system time with smtp-sink
 
-The engine is given the replies of a server that says yes to everything; conversations
-run on uvloop and have two letters inside each, whose bodies are in memory.
+`engine` is given the replies of a server that says yes to everything; `link` adds the
+driver with a transport that does nothing. Conversations run on uvloop and have two
+letters inside each, whose bodies are in memory.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import uvloop
 
 from fastsmtp.cells import fresh
 from fastsmtp.delivery.conversation import Conversation, Switchboard, Terms
+from fastsmtp.delivery.link import Link
+from fastsmtp.net.clock import Clock
+from fastsmtp.net.connection import shared_buffer
 from fastsmtp.net.dial import Place
 from fastsmtp.smtp.client import Client
 from fastsmtp.smtp.counts import OUT_CELLS
@@ -56,52 +60,89 @@ WORKLOADS = {
     "4 KiB, step by step": (letter(4096), False),
     "4 KiB, 10 recipients": (letter(4096, 10), True),
     "200 KiB": (letter(200 * 1024), True),
-    "2 MiB": (letter(2 * 1024 * 1024), True),
 }
 
 
+class Transport:
+    """Takes everything."""
+
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return "192.0.2.7", 25
+
+    def write(self, data: bytes) -> None: ...
+
+
+class Yes:
+    """A client in front of a server that says yes; `hear` is how it is told so."""
+
+    def __init__(self, one: Letter, grouped: bool) -> None:
+        options = SendOptions(pipelining=grouped)
+        manners = Manners(hostname="client.test", options=options)
+        self.client = Client(manners, fresh(OUT_CELLS), lambda answer: None, print)
+        self.letter = one
+        self.left = 0
+        said = [b"250 2.1.0 Ok\r\n", *[b"250 2.1.5 Ok\r\n"] * len(one.recipients)]
+        said.append(b"354 go on\r\n")
+        self.replies = [b"".join(said)] if grouped else said
+        self.end = b"250 2.0.0 Ok: queued as 0000060000001\r\n"
+
+    def begin(self, hear: Callable[[bytes], None]) -> None:
+        """Up to two letters inside: there is always a next one."""
+        self.hear = hear
+        for said in (b"220 mx\r\n", b"250-mx\r\n250-PIPELINING\r\n250 SIZE\r\n"):
+            hear(said)
+        for _ in range(2):
+            self.client.give(self.letter, self.done)
+        self.client.take()
+
+    def done(self, answers: list[Answer]) -> None:
+        self.left -= 1
+        self.client.give(self.letter, self.done)
+
+    def __call__(self) -> None:
+        self.left = ROUNDS
+        hear, replies, end = self.hear, self.replies, self.end
+        while self.left:
+            for said in replies:
+                hear(said)
+            hear(end)
+
+
 def engine(one: Letter, grouped: bool) -> Callable[[], None]:
-    """Messages through one client that always has the next one, too."""
-    client = Client(
-        Manners(hostname="client.test", options=SendOptions(pipelining=grouped)),
-        *(fresh(OUT_CELLS), lambda answer: None, print),
-    )
-    for said in (b"220 mx\r\n", b"250-mx\r\n250-PIPELINING\r\n250 SIZE\r\n"):
+    made = Yes(one, grouped)
+    client = made.client
+
+    def hear(said: bytes) -> None:
         client.hear(said, len(said))
-    left = 0
+        while client.pouring:
+            client.more()
 
-    def done(answers: list[Answer]) -> None:
-        nonlocal left
-        left -= 1
-        client.give(one, done)
+    made.begin(hear)
+    return made
 
-    yes = [b"250 2.1.0 Ok\r\n", *[b"250 2.1.5 Ok\r\n"] * len(one.recipients)]
-    yes.append(b"354 go on\r\n")
-    end = b"250 2.0.0 Ok: queued as 0000060000001\r\n"
-    client.give(one, done)
-    client.give(one, done)
-    client.take()
-    if grouped:
-        yes = [b"".join(yes)]
 
-    def run() -> None:
-        nonlocal left
-        left = ROUNDS
-        hear, more = client.hear, client.more
-        while left:
-            for said in yes:
-                hear(said, len(said))
-            while client.pouring:
-                more()
-            hear(end, len(end))
+def link(one: Letter, grouped: bool) -> Callable[[], None]:
+    made = Yes(one, grouped)
+    shared = shared_buffer()
+    driver = Link(made.client, Clock(), shared)
+    driver.connection_made(Transport())  # type: ignore[arg-type]
 
-    return run
+    def hear(said: bytes) -> None:
+        shared[: len(said)] = said
+        driver.buffer_updated(len(said))
+
+    made.begin(hear)
+    return made
+
+
+MAKERS = {"engine": engine, "link": link}
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_messages(benchmark: Any, workload: str) -> None:
+@pytest.mark.parametrize("maker", MAKERS)
+def test_messages(benchmark: Any, maker: str, workload: str) -> None:
     benchmark.extra_info["messages"] = ROUNDS
-    benchmark(engine(*WORKLOADS[workload]))
+    benchmark(MAKERS[maker](*WORKLOADS[workload]))
 
 
 async def converse(port: int, connections: int, messages: int) -> float:
@@ -162,9 +203,10 @@ def main(*what: str) -> None:
         conversations()
         return
     for name, workload in WORKLOADS.items():
-        run = engine(*workload)
-        best = min(_timed(run) for _ in range(5))
-        print(f"{name:22} {best / ROUNDS * 1e9:12,.0f} ns/message")
+        for maker, make in MAKERS.items():
+            run = make(*workload)
+            best = min(_timed(run) for _ in range(5))
+            print(f"{maker:7} {name:22} {best / ROUNDS * 1e9:12,.0f} ns/message")
 
 
 def _timed(run: Callable[[], None]) -> float:

@@ -4,13 +4,20 @@ import re
 from itertools import pairwise
 from typing import Any
 
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from model.reply import Reply, replies
 from model.stuffing import stuffed
 from test_smtp_client import Bytes, Call, letter
 
 from fastsmtp.smtp.letter import Letter, Rcpt
+
+
+def brief(examples: int) -> settings:
+    """So many; a busy machine is no failure."""
+    slow = [HealthCheck.too_slow]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=slow)
+
 
 RCPTS = tuple(Rcpt(f"r{n}@t.test") for n in range(6))
 
@@ -35,7 +42,7 @@ LINE = st.builds(
 )
 
 
-@settings(max_examples=50)
+@brief(50)
 @given(st.lists(LINE, max_size=8).map(b"".join), CUTS)
 @example(b"550-5.1.1 a\r\n550 5.1.1 b\r\n", [3])
 @example(b"550-\r\n550-5.1.1 a\r\n550 5.1.1\r\n", [])
@@ -79,7 +86,7 @@ class Short(Bytes):
         return super().read(offset, min(size, self.most))
 
 
-@settings(max_examples=50)
+@brief(50)
 @given(st.lists(PIECE, max_size=12).map(body_lines), st.integers(1, 200))
 @example(b"a\r", 1)
 @example(b"a\r\n.", 2)
@@ -101,7 +108,7 @@ def test_bodies_are_stuffed_as_the_model_does_it(body: bytes, most: int) -> None
     ]
 
 
-@settings(max_examples=8)
+@brief(8)
 @given(st.lists(PIECE, min_size=1, max_size=12).map(body_lines), st.integers(0, 9))
 def test_a_chunk_is_the_body_as_it_is(tail: bytes, skip: int) -> None:
     body = b"0123456789 is left out\r\n" + b"line\r\n" * 50_000 + tail
@@ -121,7 +128,7 @@ def test_a_chunk_is_the_body_as_it_is(tail: bytes, skip: int) -> None:
         assert call.answers[0][0].code == 554
 
 
-@settings(max_examples=30)
+@brief(30)
 @given(st.data())
 def test_any_letter_arrives_whole_at_our_own_server(data: Any) -> None:
     """The two ends of the dialogue against each other, cut at random."""

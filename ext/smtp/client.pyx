@@ -68,6 +68,7 @@ from fastsmtp.smtp.offered import read as read_offers
 
 cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **octets, Py_ssize_t size) except -1
+    void set_size "Py_SET_SIZE"(void *octets, Py_ssize_t size)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
     PyObject *new_bytes "PyBytes_FromStringAndSize"(const char *v, Py_ssize_t n)
     char *octets_of "PyBytes_AS_STRING"(PyObject *octets)
@@ -420,7 +421,9 @@ cdef class Client:
         self.fresh = 0
         if self.out is NULL:
             return None
-        _PyBytes_Resize(&self.out, self.used)
+        # not resized: to give the rest of 200 KiB back is a mapping made and undone
+        octets_of(self.out)[self.used] = 0
+        set_size(self.out, self.used)
         out = <bytes> self.out
         Py_DECREF(out)  # `out` holds it now, and the field lets go
         self.out = NULL
