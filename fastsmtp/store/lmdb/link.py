@@ -162,6 +162,8 @@ class Peer(Frames):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self._server.connected.add(self)
+        if self._server.closed:  # it was being accepted then
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
@@ -179,6 +181,7 @@ class LinkServer:
         self.hub = hub
         self.peers: dict[int, Peer] = {}
         self.connected: set[Peer] = set()
+        self.closed = False
         self._server: asyncio.Server | None = None
 
     async def open(self) -> None:
@@ -207,6 +210,7 @@ class LinkServer:
                 peer.send(CHANGED, 0, part)
 
     async def close(self) -> None:
+        self.closed = True
         if self._server is not None:
             self._server.close()
         for peer in tuple(self.connected):
