@@ -132,6 +132,13 @@ class DeliveryFailed(Line, gc=False):
     cause: str
 
 
+class NoticeSent(Line, gc=False):
+    id: str
+    notice: str
+    kind: str
+    recipient: str
+
+
 class LinesLeftOut(Line, gc=False):
     lines: int
     clients: int

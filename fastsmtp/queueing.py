@@ -7,9 +7,9 @@ from typing import Final, Protocol
 from fastsmtp.config import Config
 from fastsmtp.delivery.alarm import LoopAlarm
 from fastsmtp.delivery.attempt import After, Attempt
-from fastsmtp.delivery.bounce import Clerk
+from fastsmtp.delivery.bounce import Clerk, Notice
 from fastsmtp.delivery.dispatch import Dispatcher
-from fastsmtp.delivery.record import Cells, Notices, Recorder
+from fastsmtp.delivery.record import Cells, Recorder
 from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.telling import Telling
 from fastsmtp.delivery.worker import LocalAttempts
@@ -69,6 +69,14 @@ class Told:
                     name, target.address, cause, target.attempts, due
                 )
 
+    def notified(self, about: int, notice: Notice) -> None:
+        """A sender, or the postmaster, is told."""
+        kind, to = notice.kind.value, notice.envelope.recipients[0].address
+        self._report.notice_sent(queue_id(about), queue_id(notice.id), kind, to)
+        if self._trace.on:
+            text = f"{kind} notice {queue_id(notice.id)} to {to}"
+            self._trace.moved(about, "notice", text)
+
     def failed(self, id: int, address: str, error: Exception) -> None:
         """At the mailbox, or before anybody was asked."""
         if not id:
@@ -77,22 +85,17 @@ class Told:
             self._report.fault(f"queue entry {queue_id(id)}", error)
 
 
-def notices(config: Config, store: Store) -> Notices:
-    """Who tells senders what became of their mail."""
-    clerk = Clerk(config.hostname, config.delivery)
-    return Telling(store, clerk, config.delivery, now_ms)
-
-
 def dispatcher(
     config: Config,
     store: Store,
     ways: Ways,
     cells: Cells,
     told: Told,
-    notices: Notices,
 ) -> Dispatcher:
     """The one of this process; `run` it."""
     options = config.delivery
+    clerk = Clerk(config.hostname, options)
+    notices = Telling(store, clerk, options, now_ms, told=told.notified)
     schedule = Schedule(store, now_ms, LoopAlarm(), options.active)
     recorder = Recorder(store, schedule, cells, notices, told)
     local = LocalAttempts(store, ways.route, told.failed)

@@ -45,6 +45,7 @@ from fastsmtp.facts import (
     MessageAccepted,
     MessageRefused,
     Note,
+    NoticeSent,
     Peer,
     RecipientRefused,
     Server,
@@ -324,6 +325,21 @@ class Report:
                     id,
                     clean(recipient),
                     clean(cause),
+                )
+            )
+
+    def notice_sent(self, id: str, notice: str, kind: str, recipient: str) -> None:
+        """Somebody is told what became of a message."""
+        if self._info:
+            self._add(
+                NoticeSent(
+                    self._now(),
+                    "info",
+                    self._process,
+                    id,
+                    notice,
+                    kind,
+                    clean(recipient),
                 )
             )
 

@@ -32,6 +32,7 @@ from typing import Any, Final, TypeVar
 from fastsmtp import metrics, queueing
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.config import Config
+from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.local import reason as reason_of
 from fastsmtp.delivery.record import Cells
@@ -95,7 +96,7 @@ async def living(
     config: Config, role: str, slot: int, epoch: int, pages: Pages
 ) -> AsyncIterator[Process]:
     """Claim the page, beat the pulse, write the log out at the end."""
-    name = f"receive-{slot - 2}" if role == "receive" else role
+    name = f"{role}-{slot - 2}" if role in ("receive", "send") else role
     report = Report(level=config.log.level, process=name)
     cells = pages.claim(slot, role, epoch)
     asyncio.get_running_loop().set_exception_handler(
@@ -216,7 +217,7 @@ async def keeping(
     store: LmdbStore,
     people: People,
     broken: Callable[[str, BaseException], None],
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Dispatcher]:
     """broken: told when a part of the keeper ended by itself; it cannot go on."""
     config, report = process.config, process.report
     loop = asyncio.get_running_loop()
@@ -238,10 +239,7 @@ async def keeping(
         steps=config.delivery.retry,
         failed=failed_in_thread,
     )
-    dispatcher = queueing.dispatcher(
-        *(config, store, people, cells, told),
-        queueing.notices(config, store),
-    )
+    dispatcher = queueing.dispatcher(config, store, people, cells, told)
 
     def entered(names: Mapping[str, int]) -> None:
         loop.call_soon_threadsafe(dispatcher.schedule.noted, names)
@@ -269,7 +267,7 @@ async def keeping(
         )
         await control.start()
         stack.push_async_callback(control.close, UNDER_WAY)
-        yield
+        yield dispatcher
 
 
 async def tidy(store: LmdbStore, report: Report) -> None:

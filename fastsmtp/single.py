@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
-from fastsmtp import roles
+from fastsmtp import roles, sending
 from fastsmtp.config import Config
 from fastsmtp.doors import Doors, why_not
 from fastsmtp.ending import Ending
@@ -44,7 +44,10 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         store = await enter(roles.storing(process, 0, shared=False))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = People(config, store)
-        await enter(roles.keeping(process, store, people, broken))
+        dispatcher = await enter(roles.keeping(process, store, people, broken))
+        await enter(
+            sending.directly(process, lambda: people.relaying, store, dispatcher)
+        )
         single = Single(process, doors, store, people)
         await single.open()
         stack.push_async_callback(single.close)

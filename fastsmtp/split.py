@@ -28,7 +28,8 @@ from fastsmtp.supervisor import NotReplaced, Supervisor, Worker
 
 NOT_STARTED: Final = 127  # reported as the exit status of a worker that never was
 FIXED: Final = (
-    *("data", "run", "user", "processes.mode", "metrics.listen", "store.map_size"),
+    *("data", "run", "user", "processes.mode", "processes.senders"),
+    *("metrics.listen", "store.map_size"),
 )
 """Settings that a reload cannot change."""
 SPARE: Final = 16  # slots at least; those that still drain after a reload keep theirs
@@ -41,7 +42,8 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
     config = outset.config
     epoch = next_epoch(config.data, config.store)
     receivers = config.processes.receivers
-    pages = counting(config, FIRST_WORKER + max(SPARE, 4 * receivers))
+    count = max(SPARE, 4 * receivers) + config.processes.senders
+    pages = counting(config, FIRST_WORKER + count)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         process = await enter(roles.living(config, "supervise", 1, epoch, pages))
@@ -72,7 +74,7 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
         process.report.server("draining")
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
-        await split.supervisor.stop(("receive", "keep"))
+        await split.supervisor.stop(("receive", "send", "keep"))
         watching.cancel()
     return ending.status
 
@@ -93,6 +95,7 @@ class Split:
             self,
         )
         self._keeper = Worker("keep", 0)
+        self._senders = self._sending(config.processes.senders)
         self._beats: dict[int, int] = {}
 
     # supervisor.Watch
@@ -123,8 +126,15 @@ class Split:
 
     def start(self) -> None:
         self.supervisor.start(self._keeper)
+        for worker in self._senders:
+            self.supervisor.start(worker)
         for worker in self._receivers(self.config):
             self.supervisor.start(worker)
+
+    def _sending(self, count: int) -> list[Worker]:
+        """Their places are the last ones: those of receivers come and go."""
+        last = self._process.pages.slots - FIRST_WORKER
+        return [Worker("send", last - n) for n in range(count)]
 
     def _receivers(self, config: Config) -> list[Worker]:
         """New places for receivers, beside those that are taken. Raises `Declined`."""
@@ -161,6 +171,8 @@ class Split:
             supervisor.config = config.to_json().decode()
             await supervisor.renew(self._keeper, LEAVING)
             await supervisor.replace(supervisor.of("receive"), new, STARTING)
+            for worker in self._senders:
+                await supervisor.renew(worker, LEAVING)
         except (NotReplaced, Declined) as error:
             if isinstance(error, NotReplaced):
                 supervisor.config = old.to_json().decode()

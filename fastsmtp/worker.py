@@ -16,7 +16,7 @@ from typing import Final
 
 import uvloop
 
-from fastsmtp import metrics, roles
+from fastsmtp import metrics, roles, sending
 from fastsmtp.config import Config
 from fastsmtp.ending import AT_ONCE, Ending
 from fastsmtp.errors import FormatTooNew, StoreUnavailable
@@ -100,6 +100,8 @@ async def work(orders: Orders, pipe: int) -> int:
         try:
             if orders.role == "keep":
                 await keep(process, ending)
+            elif orders.role == "send":
+                await send(process, ending)
             else:
                 sockets = {
                     listener: [socket.socket(fileno=fd) for fd in descriptors]
@@ -122,12 +124,29 @@ async def keep(process: Process, ending: Ending) -> None:
         store = await enter(roles.storing(process, 0, shared=True))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = roles.People(process.config, store)
-        await enter(roles.keeping(process, store, people, broken))
+        dispatcher = await enter(roles.keeping(process, store, people, broken))
+        await enter(sending.desk(process, dispatcher))
         process.pages.tell(process.slot, "serving")
         await ending.wait()
         process.pages.tell(process.slot, "draining")
         if not ending.status:
             await roles.settled(store, SETTLING)
+
+
+async def send(process: Process, ending: Ending) -> None:
+    def broken(what: str, error: BaseException) -> None:
+        process.report.fault(what, error)
+        ending.ask(BROKEN)
+
+    config = process.config
+    store = LmdbStore.read(config.data, config.store)
+    try:
+        async with sending.clerk(process, store, broken):
+            process.pages.tell(process.slot, "serving")
+            await ending.wait()
+            process.pages.tell(process.slot, "draining")
+    finally:
+        await store.close()
 
 
 async def receive(

@@ -51,7 +51,10 @@ async def test_it_waits_there_beside_what_is_delivered(town: Village) -> None:
 async def test_each_destination_gets_it_once(town: Village) -> None:
     id = await town.send(FAR, "other@Far.test", "third@away.test")
     await town.work(NOW + MINUTE)
-    jobs = {job.destination: [t.address for t in job.targets] for job in town.far.jobs}
+    jobs = {
+        job.destination: [r.address for r in job.envelope.recipients]
+        for job in town.far.jobs
+    }
     assert jobs == {
         "far.test": [FAR, "other@Far.test"],
         "away.test": ["third@away.test"],

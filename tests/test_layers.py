@@ -63,6 +63,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "owner": ((), (), IO),
     "queueing": (EVERYTHING, (), IO),
     "roles": (EVERYTHING, ("uvloop",), IO),
+    "sending": (EVERYTHING, (), IO),
     "server": (EVERYTHING, ("uvloop",), IO),
     "single": (EVERYTHING, (), IO),
     "split": (EVERYTHING, (), IO),

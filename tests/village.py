@@ -10,7 +10,8 @@ from fastsmtp.auth.accounts import Account, Directory, decode_account, encode_ac
 from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.attempt import After, Attempt
-from fastsmtp.delivery.dispatch import Dispatcher, Job
+from fastsmtp.delivery.dispatch import Dispatcher
+from fastsmtp.delivery.jobs import Job, Key
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.record import Cells, Recorder
@@ -120,11 +121,17 @@ class FarAway:
         assert self.dispatcher is not None
         answer = self.says.get(job.destination, Answer(250, "2.0.0", "taken", "body"))
         made = Attempt(
-            *(job.id, job.destination, {t.address: answer for t in job.targets}),
+            *(
+                job.id,
+                job.destination,
+                {r.address: answer for r in job.envelope.recipients},
+            ),
             hop=job.hop.key,
             reached=job.destination not in self.unreached,
         )
         self.dispatcher.finished(made)
+
+    def recorded(self, key: Key) -> None: ...
 
     def times(self, domain: str) -> int:
         return sum(job.destination == domain for job in self.jobs)

@@ -57,11 +57,20 @@ class ProcessOptions:
 
     mode: Literal["one", "split"] = option(
         "split",
-        "split: receivers, a keeper and a supervisor; one: one process does all",
+        "split: receivers, a keeper, senders and a supervisor; one: one process does"
+        " all",
         CHOICE,
     )
     receivers: int = option(
         1, "processes that take in mail; counts when mode is split", COUNT, low=1
+    )
+    senders: int = option(
+        1,
+        "processes that send to other servers; counts when mode is split. All mail for"
+        " one next hop goes through one of them",
+        COUNT,
+        low=1,
+        high=16,
     )
 
 

@@ -9,11 +9,12 @@ a while, longer each time, and then tried with a few messages before it gets mor
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from msgspec.structs import replace
 
 from fastsmtp.delivery.attempt import Attempt, Terms, rested
+from fastsmtp.delivery.jobs import Job, Key, job_of
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.record import TROUBLE, Recorder
 from fastsmtp.delivery.worker import LocalAttempts
@@ -36,22 +37,16 @@ REMOTE: Final = ("smtp", "lmtp")
 DISCARDED: Final = Answer(250, "2.0.0", "discarded, as the relay table says", "body")
 
 
-class Job(NamedTuple):
-    """One message for one next hop: what a sender is to do."""
-
-    id: int
-    destination: str
-    hop: NextHop
-    queued: Queued
-    targets: list[Target]
-
-
 class Sender(Protocol):
     """Who sends mail to other servers."""
 
     def give(self, job: Job) -> bool:
         """Take a job; its end is told with `Dispatcher.finished` or `returned`. False:
         nobody sends now."""
+        ...
+
+    def recorded(self, key: Key) -> None:
+        """The outcome of this job is durable."""
         ...
 
 
@@ -255,10 +250,10 @@ class Dispatcher:
         elif hop.transport == "discard":
             self._answer(held.id, name, hop, targets, DISCARDED)
         elif hop.transport == "refuse":
-            said = Answer(550, hop.enhanced or "5.7.1", hop.text, "rcpt")
+            said = Answer(550, hop.enhanced or "5.7.1", hop.text, "rcpt", True)
             self._answer(held.id, name, hop, targets, said)
         else:
-            self._send(Job(held.id, name, hop, held.queued, targets))
+            self._send(job_of(held.id, name, hop, held.queued, targets))
 
     def _answer(
         self, id: int, name: str, hop: NextHop, targets: list[Target], answer: Answer
@@ -336,8 +331,25 @@ class Dispatcher:
             names, hop.waiting = hop.waiting, set()
             self.schedule.noted(names)
 
+    def resumed(self, key: Key, hop: str) -> None:
+        """A sender that has come back is still at this: it is active, not due."""
+        held = self._read_quietly(key.id)
+        if held is None or key.id in self.schedule.ids_at(key.destination):
+            return
+        self.schedule.hold_active(key.destination, key.id, moves.tally(held.queued))
+        self._active += 1
+        self._hop(hop).active += 1
+
+    def _read_quietly(self, id: int) -> Held | None:
+        try:
+            return moves.read(self._store, id)
+        except Damaged:
+            return None
+
     def _recorded(self, attempt: Attempt) -> None:
         self._active -= 1
+        if self.sender is not None and attempt.transport in REMOTE:
+            self.sender.recorded(Key(attempt.id, attempt.destination))
 
 
 def due_at(queued: Queued, at: int) -> Queued:

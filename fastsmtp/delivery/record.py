@@ -183,13 +183,15 @@ class Recorder:
         return list(made.values()), left
 
     async def _tell(self, made: list[_Made]) -> None:
-        telling = []
-        for held, by, after in made:
-            if after.changed and not by.told:
-                telling.append(self._notices.tell(held.id, held.queued, after, by))
-                by.told = True
-        if telling:
-            await asyncio.gather(*telling)
+        """Send the notices that are owed, each message's before its move is made."""
+        untold = [one for one in made if one.after.changed and not one.by.told]
+        if untold:
+            await asyncio.gather(*(self._tell_of(one) for one in untold))
+
+    async def _tell_of(self, one: _Made) -> None:
+        held, by, after = one
+        await self._notices.tell(held.id, held.queued, after, by)
+        by.told = True
 
     def _held(self, attempt: Attempt) -> Held | None:
         try:

@@ -15,7 +15,7 @@ within that time; see `restamp` for what it does to due times.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from fastsmtp.queue.moves import Tally, decode_tally
@@ -267,9 +267,10 @@ class Schedule:
                     seen.add(id)
                     yield id, tally
 
-    def active_at(self, name: str) -> int:
+    def ids_at(self, name: str) -> Collection[int]:
+        """What is active at a destination."""
         destination = self._known.get(name)
-        return len(destination.active) if destination is not None else 0
+        return destination.active if destination is not None else ()
 
     # places
 

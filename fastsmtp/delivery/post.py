@@ -1,0 +1,293 @@
+"""The socket between the keeper, which has the queue, and the processes that send.
+
+    Senders    the keeper's end: `dispatch.Sender`, listens
+    Clerk      a sender's end: the `relay.Sink` of its relay, connects, and again
+
+What they say is in `delivery.jobs`. A sender that has lost the keeper finishes what is
+inside its connections and keeps the outcomes until somebody acknowledges them.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, cast
+from zlib import crc32
+
+import msgspec
+
+from fastsmtp.delivery import jobs
+from fastsmtp.delivery.dispatch import Dispatcher
+from fastsmtp.delivery.jobs import Hello, Job, Key, Outcome
+from fastsmtp.delivery.relay import Relay
+
+SOCKET: Final = "send.sock"
+_RETRY: Final = 0.05  # seconds between attempts to connect, doubled up to a second
+
+
+class Line(asyncio.Protocol):
+    """One end. What is said in one turn of the loop is one write."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.WriteTransport | None = None
+        self._frames = jobs.Frames()
+        self._said: dict[int, list[object]] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.WriteTransport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, what in self._frames.feed(data):
+                self.heard(kind, what)
+        except (msgspec.MsgspecError, ValueError) as error:
+            self.misheard(error)
+            if self.transport is not None:
+                self.transport.abort()
+
+    def heard(self, kind: int, what: Any) -> None:
+        raise NotImplementedError
+
+    def misheard(self, error: Exception) -> None:
+        raise NotImplementedError
+
+    def say(self, kind: int, what: object) -> None:
+        if not self._said:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._said.setdefault(kind, []).append(what)
+
+    def _write(self) -> None:
+        said, self._said = self._said, {}
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(
+                b"".join(jobs.frame(k, what) for k, what in said.items())
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+
+
+class _Desk(Line):
+    """The keeper's end of one connection; `given` are jobs without an outcome."""
+
+    def __init__(self, senders: "Senders") -> None:
+        super().__init__()
+        self.given: dict[Key, str] = {}
+        self.greeted = False
+        self._senders = senders
+
+    def heard(self, kind: int, what: Any) -> None:
+        dispatcher = self._senders.dispatcher
+        if kind == jobs.HELLO:
+            self._hello(what)
+        elif kind == jobs.DONE:
+            for outcome in what:
+                self.given.pop(Key(outcome.id, outcome.destination), None)
+                dispatcher.finished(outcome.attempt())
+        elif kind == jobs.BACK:
+            for id, destination, hop in what:
+                if self.given.pop(Key(id, destination), None) is not None:
+                    dispatcher.returned(id, destination, hop)
+
+    def _hello(self, hello: Hello) -> None:
+        dispatcher = self._senders.dispatcher
+        for key, hop in hello.active:
+            dispatcher.resumed(key, hop)
+            self.given[key] = hop
+        for outcome in hello.outcomes:
+            dispatcher.resumed(Key(outcome.id, outcome.destination), outcome.hop)
+            dispatcher.finished(outcome.attempt())
+        self.greeted = True
+        self._senders.changed()
+
+    def misheard(self, error: Exception) -> None:
+        self._senders.fault("what a sender said", error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        given, self.given = self.given, {}
+        self._senders.gone(self)
+        for key, hop in given.items():
+            self._senders.dispatcher.returned(key.id, key.destination, hop)
+
+
+class Senders:
+    """The processes that send, as the keeper has them: all mail for one next hop goes
+    through one of them, so that limits hold.
+
+    fault  told of what no sender should say
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        dispatcher: Dispatcher,
+        fault: Callable[[str, BaseException], None],
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.fault = fault
+        self._path = path
+        self._desks: list[_Desk] = []
+        self._server: asyncio.AbstractServer | None = None
+        self._owners: dict[Key, _Desk] = {}
+
+    async def open(self) -> None:
+        """Listen; a socket that a dead process left behind is replaced. The caller has
+        the lock of the data directory."""
+        with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISSOCK(self._path.lstat().st_mode):
+                self._path.unlink()
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        bound.bind(os.fspath(self._path))
+        self._path.chmod(0o600)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(self._desk, sock=bound)
+
+    def _desk(self) -> _Desk:
+        desk = _Desk(self)
+        self._desks.append(desk)
+        return desk
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for desk in self._desks:
+            if desk.transport is not None:
+                desk.transport.abort()
+        self._path.unlink(missing_ok=True)
+
+    def give(self, job: Job) -> bool:
+        ready = [desk for desk in self._desks if desk.greeted]
+        if not ready:
+            return False
+        desk = ready[crc32(job.hop.key.encode()) % len(ready)]
+        desk.given[job.key] = job.hop.key
+        self._owners[job.key] = desk
+        desk.say(jobs.GIVE, job)
+        return True
+
+    def recorded(self, key: Key) -> None:
+        desk = self._owners.pop(key, None)
+        for one in (desk,) if desk is not None else self._desks:
+            one.say(jobs.RECORDED, key)
+
+    def changed(self) -> None:
+        """There is one more."""
+        self.dispatcher.connected()
+
+    def gone(self, desk: _Desk) -> None:
+        with contextlib.suppress(ValueError):
+            self._desks.remove(desk)
+        for key in [key for key, owner in self._owners.items() if owner is desk]:
+            del self._owners[key]
+
+
+class Clerk(Line):
+    """A sender's end; made once, it lives through any number of connections.
+
+    relay  set by who makes both, before `run`
+    """
+
+    relay: Relay
+
+    def __init__(
+        self, path: Path, epoch: int, fault: Callable[[str, BaseException], None]
+    ) -> None:
+        super().__init__()
+        self._path = path
+        self._epoch = epoch
+        self._fault = fault
+        self._outcomes: dict[Key, Outcome] = {}
+        self._lost = asyncio.Event()
+        self._recorded = asyncio.Event()
+
+    async def run(self) -> None:
+        """Connect whenever there is no connection, until cancelled."""
+        loop, pause = asyncio.get_running_loop(), _RETRY
+        while True:
+            try:
+                await loop.create_unix_connection(lambda: self, os.fspath(self._path))
+            except OSError:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 1.0)
+                continue
+            pause = _RETRY
+            await self._lost.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._lost.clear()
+        self._frames = jobs.Frames()
+        self._said = {}
+        active = tuple((k, w.job.hop.key) for k, w in self.relay.active.items())
+        hello = Hello(self._epoch, active, tuple(self._outcomes.values()))
+        self.transport = cast(asyncio.WriteTransport, transport)
+        self.transport.write(jobs.frame(jobs.HELLO, hello))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.relay.forget_waiting()
+        self._lost.set()
+
+    def heard(self, kind: int, what: Any) -> None:
+        if kind == jobs.GIVE:
+            for job in what:
+                self.relay.give(job)
+        elif kind == jobs.RECORDED:
+            for key in what:
+                self._outcomes.pop(key, None)
+                self.relay.recorded(key)
+            self._recorded.set()
+
+    def misheard(self, error: Exception) -> None:
+        self._fault("what the keeper said", error)
+
+    async def settled(self, patience: float) -> None:
+        """Wait until the keeper has written down every outcome, for so many seconds."""
+        deadline = asyncio.get_running_loop().time() + patience
+        while self._outcomes:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            self._recorded.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._recorded.wait(), left)
+
+    # relay.Sink
+
+    def finished(self, outcome: Outcome) -> None:
+        self._outcomes[Key(outcome.id, outcome.destination)] = outcome
+        if self.transport is not None:
+            self.say(jobs.DONE, outcome)
+
+    def returned(self, job: Job) -> None:
+        if self.transport is not None:
+            self.say(jobs.BACK, (job.id, job.destination, job.hop.key))
+
+
+class Direct:
+    """Keeper and sender in one process: `dispatch.Sender` and `relay.Sink`.
+
+    relay  set by who makes both
+    """
+
+    relay: Relay
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def give(self, job: Job) -> bool:
+        self.relay.give(job)
+        return True
+
+    def recorded(self, key: Key) -> None:
+        self.relay.recorded(key)
+
+    def finished(self, outcome: Outcome) -> None:
+        self._dispatcher.finished(outcome.attempt())
+
+    def returned(self, job: Job) -> None:
+        self._dispatcher.returned(job.id, job.destination, job.hop.key)

@@ -1,0 +1,500 @@
+"""Sends jobs to next hops: connections, limits, and the order in which hosts are tried.
+
+A `Pool` is what shares connections: a next hop, or all domains whose mail goes to the
+same MX hosts. It opens connections while there is work and room for them, keeps each
+for as many messages as it may carry, and closes those nobody needs.
+
+How many messages are with other servers whose outcome is not durable yet is at most the
+number of connections. So if everything here dies, that many may arrive twice.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, NamedTuple, Protocol
+
+from fastsmtp.auth.login import Login
+from fastsmtp.delivery.conversation import (
+    CannotConnect,
+    Conversation,
+    Switchboard,
+    Terms,
+)
+from fastsmtp.delivery.jobs import Job, Key, Outcome
+from fastsmtp.net.dial import Place
+from fastsmtp.net.exchangers import CannotFind, Exchangers, Host, Search
+from fastsmtp.policy.options import DestinationOptions
+from fastsmtp.policy.relaying import NextHop, Relaying
+from fastsmtp.smtp.letter import Answer, Body, By, Letter, Rcpt
+from fastsmtp.store.base import Blob
+
+FRESH: Final = 30.0  # seconds that what was found for a next hop is used
+BAD: Final = 60.0  # seconds a host that could not be used is tried behind others
+IDLE: Final = 2.0  # seconds a connection without work is kept
+SWEEP: Final = 1.0  # seconds between looks for such
+FIRST: Final = 5  # connections before the first message went well
+AGAIN: Final = 3  # connections that may break under a message before it is deferred
+
+
+class Bodies(Protocol):
+    """Where bodies are."""
+
+    def open(self, id: int) -> Blob:
+        """Raises `KeyError` when there is none (any more)."""
+        ...
+
+
+Fit = Callable[[Job, Conversation, Blob], "Letter | Answer"]
+"""The letter for this connection, or why there can be none."""
+
+
+class Sink(Protocol):
+    """Who hears what came of jobs."""
+
+    def finished(self, outcome: Outcome) -> None: ...
+
+    def returned(self, job: Job) -> None:
+        """It was not tried, and will not be."""
+        ...
+
+
+def plain(job: Job, body: Body) -> Letter:
+    """The letter of a job, as the message is."""
+    envelope = job.envelope
+    by = None
+    if envelope.by:
+        by = By(int(envelope.by / 1000 - time.time()), envelope.by_mode)
+    return Letter(
+        envelope.reverse_path,
+        tuple(Rcpt(r.address, r.notify, r.orcpt) for r in envelope.recipients),
+        body,
+        envelope.skip,
+        envelope.body == "8BITMIME",
+        envelope.smtputf8,
+        envelope.requiretls,
+        envelope.ret,
+        envelope.envid,
+        envelope.submitter,
+        envelope.priority or None,
+        by,
+    )
+
+
+def as_it_is(job: Job, conversation: Conversation, body: Blob) -> Letter:
+    return plain(job, body)
+
+
+class Work:
+    """A job under way. `tries`: connections that broke under it."""
+
+    __slots__ = ("began", "blob", "job", "tries")
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.tries = 0
+        self.began = 0.0
+        self.blob: Blob | None = None
+
+    def close(self) -> None:
+        if self.blob is not None:
+            self.blob.close()
+            self.blob = None
+
+
+class Found(NamedTuple):
+    """A next hop's pool, and until when that is believed (monotonic)."""
+
+    pool: "Pool"
+    until: float
+
+
+class Relay:
+    """The sending part of a process.
+
+    relaying  the table that is in use now
+    fit       makes the letter for a connection, see `delivery.fitting`
+    """
+
+    def __init__(
+        self,
+        board: Switchboard,
+        search: Search,
+        relaying: Callable[[], Relaying],
+        bodies: Bodies,
+        sink: Sink,
+        fit: Fit = as_it_is,
+    ) -> None:
+        self.board = board
+        self.relaying = relaying
+        self.sink = sink
+        self.bodies = bodies
+        self.fit = fit
+        self.pools: dict[str, Pool] = {}
+        self.active: dict[Key, Work] = {}
+        self._search = search
+        self._found: dict[str, Found] = {}
+        self._finding: dict[str, list[Work]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._closing = False
+
+    def open(self) -> None:
+        self.board.open()
+        self._sweep()
+
+    def give(self, job: Job) -> None:
+        """Take a job. A second one with the same key waits for nothing: it is the same
+        job, and was given by a keeper that did not know."""
+        if self._closing:
+            self.sink.returned(job)
+            return
+        if job.key in self.active:
+            return
+        work = self.active[job.key] = Work(job)
+        key = job.hop.key
+        found = self._found.get(key)
+        if found is not None and time.monotonic() < found.until:
+            found.pool.add(work)
+        elif key in self._finding:
+            self._finding[key].append(work)
+        else:
+            self._finding[key] = [work]
+            self.start(self._find(job.hop))
+
+    def recorded(self, key: Key) -> None:
+        """The outcome of this job is durable."""
+        for pool in self.pools.values():
+            if key in pool.unrecorded:
+                pool.unrecorded.discard(key)
+                pool.pump()
+                return
+
+    def forget_waiting(self) -> None:
+        """The keeper is gone: what is in no connection is due again for the next."""
+        for works in self._finding.values():
+            for work in works:
+                self.active.pop(work.job.key, None)
+            works.clear()
+        for pool in self.pools.values():
+            for work in pool.forget_waiting():
+                self.active.pop(work.job.key, None)
+
+    async def close(self, patience: float) -> None:
+        """Finish what is inside connections; give the rest back."""
+        self._closing = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for works in self._finding.values():
+            for work in works:
+                self.give_back(work)
+        self._finding.clear()
+        leaving = [pool.leave() for pool in tuple(self.pools.values())]
+        if leaving:
+            await asyncio.wait(
+                [asyncio.ensure_future(one) for one in leaving], timeout=patience
+            )
+        for task in tuple(self._tasks):
+            task.cancel()
+        self.board.close()
+
+    # what pools call
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def give_back(self, work: Work) -> None:
+        self.active.pop(work.job.key, None)
+        self.sink.returned(work.job)
+
+    def finish(
+        self,
+        work: Work,
+        answers: list[Answer],
+        conversation: Conversation | None = None,
+        *,
+        reached: bool = True,
+        host: str = "",
+    ) -> None:
+        """Tell what came of it; one answer is for all recipients."""
+        job = work.job
+        work.close()
+        self.active.pop(job.key, None)
+        recipients = job.envelope.recipients
+        if len(answers) < len(recipients):
+            answers = [answers[0]] * len(recipients)
+        outcome = Outcome(
+            *(job.id, job.destination, job.hop.key),
+            host or (_host(conversation) if conversation else ""),
+            reached,
+            time.monotonic() - work.began if work.began else 0.0,
+            conversation.offers.dsn if conversation else False,
+            tuple(
+                (recipient.address, answer)
+                for recipient, answer in zip(recipients, answers, strict=True)
+            ),
+            job.hop.transport == "lmtp",
+        )
+        self.sink.finished(outcome)
+
+    # finding
+
+    async def _find(self, hop: NextHop) -> None:
+        try:
+            exchangers = await self._exchangers(hop)
+        except CannotFind as error:
+            answer = Answer(error.code, error.enhanced, error.text, "connect", True)
+            for work in self._finding.pop(hop.key, ()):
+                self.finish(work, [answer], reached=False)
+            return
+        pool = self._pool(hop, exchangers)
+        self._found[hop.key] = Found(pool, time.monotonic() + FRESH)
+        for work in self._finding.pop(hop.key, ()):
+            pool.add(work)
+
+    async def _exchangers(self, hop: NextHop) -> Exchangers:
+        if hop.host.startswith("/"):
+            host = Host("", (f"unix:{hop.host}",))
+            return Exchangers((host,), hop.host)
+        return await self._search.find(hop.host, mx=hop.mx, port=hop.port)
+
+    def _pool(self, hop: NextHop, exchangers: Exchangers) -> "Pool":
+        name = hop.key
+        if hop.mx:
+            name = f"{exchangers.group} {hop.port} {hop.tls}"
+        pool = self.pools.get(name)
+        if pool is None:
+            limits = self.relaying().limits(hop, [h.name for h in exchangers.hosts])
+            pool = self.pools[name] = Pool(self, hop, limits)
+        pool.hosts = exchangers.hosts
+        return pool
+
+    def _sweep(self) -> None:
+        """Close what is idle; forget what is not used."""
+        now = time.monotonic()
+        for name, pool in tuple(self.pools.items()):
+            pool.sweep(now)
+            if pool.unused:
+                del self.pools[name]
+        for key in [key for key, found in self._found.items() if found.until < now]:
+            del self._found[key]
+        self._sweeping = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+
+    def login(self, hop: NextHop) -> Login | None:
+        """Raises `OSError` when the secret cannot be read."""
+        if not hop.credentials:
+            return None
+        known = self.relaying().logins[hop.credentials]
+        with open(known.secret_file, encoding="utf-8") as file:
+            return Login(known.name, file.read().rstrip("\r\n"))
+
+
+class Pool:
+    """The connections to one set of hosts.
+
+    limit       connections at a time now: grows while messages go well, shrinks when
+                a connection cannot be had beside others
+    unrecorded  jobs with an answer that is not durable yet
+    """
+
+    def __init__(self, relay: Relay, hop: NextHop, limits: DestinationOptions) -> None:
+        self.hosts: tuple[Host, ...] = ()
+        self.unrecorded: set[Key] = set()
+        self._relay = relay
+        self._hop = hop
+        self._limits = limits
+        self._limit = min(FIRST, limits.connections)
+        self._waiting: deque[Work] = deque()
+        self._idle: list[tuple[Conversation, float]] = []
+        self._busy: set[Conversation] = set()
+        self._connecting = 0
+        self._bad: dict[str, float] = {}  # host -> until when (monotonic)
+        self._next = 0.0  # monotonic time of the next message a rate allows
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def open(self) -> int:
+        return len(self._idle) + len(self._busy)
+
+    @property
+    def unused(self) -> bool:
+        return not (self.open or self._connecting or self._waiting or self.unrecorded)
+
+    def add(self, work: Work) -> None:
+        self._waiting.append(work)
+        self.pump()
+
+    def pump(self) -> None:
+        """Hand out what can go, and connect where that helps."""
+        while self._waiting and self._idle and self._allowed():
+            conversation, _ = self._idle.pop()
+            if self._fits(conversation):
+                self._say(conversation, self._waiting.popleft())
+        more = len(self._waiting) - self._connecting
+        while more > 0 and self.open + self._connecting < self._limit:
+            self._connecting += 1
+            more -= 1
+            self._relay.start(self._connect())
+
+    def _fits(self, conversation: Conversation) -> bool:
+        """Whether the connection carries another message; if not, it is closed."""
+        most = min(self._limits.reuse, conversation.offers.letters_most or 1 << 30)
+        if conversation.letters < most:
+            return True
+        self._part(conversation)
+        return False
+
+    def _allowed(self) -> bool:
+        """Whether what is not durable, and the rate, let another message go."""
+        if len(self.unrecorded) + len(self._busy) >= max(self.open, 1):
+            return False
+        if not self._limits.rate:
+            return True
+        now = time.monotonic()
+        if now < self._next:
+            if self._timer is None:
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(self._next - now, self._again)
+            return False
+        self._next = max(self._next, now - 1.0) + 60.0 / self._limits.rate
+        return True
+
+    def _again(self) -> None:
+        self._timer = None
+        self.pump()
+
+    # one message
+
+    def _say(self, conversation: Conversation, work: Work) -> None:
+        work.began = work.began or time.monotonic()
+        try:
+            body = work.blob = self._relay.bodies.open(work.job.id)
+            letter = self._relay.fit(work.job, conversation, body)
+        except KeyError:
+            letter = Answer(0, "", "it left the queue meanwhile", "mail")
+        except Exception as error:
+            self._relay.board.trouble(error)
+            letter = Answer(0, "4.3.0", f"our own trouble: {error}"[:200], "mail")
+        if isinstance(letter, Answer):
+            self._idle.append((conversation, time.monotonic()))
+            self._relay.finish(work, [letter], conversation)
+            return
+        self._busy.add(conversation)
+        conversation.give(letter, partial(self._answered, conversation, work))
+
+    def _answered(
+        self, conversation: Conversation, work: Work, answers: list[Answer]
+    ) -> None:
+        self._busy.discard(conversation)
+        broken = all(not a.code and a.stage == "mail" for a in answers)
+        if broken and work.tries < AGAIN:
+            work.tries += 1
+            work.close()
+            self._waiting.appendleft(work)
+        else:
+            self.unrecorded.add(work.job.key)
+            if any(answer.accepted for answer in answers):
+                self._limit = min(self._limit + 1, self._limits.connections)
+            self._relay.finish(work, answers, conversation)
+        if conversation.room and not broken:
+            self._idle.append((conversation, time.monotonic()))
+        self.pump()
+
+    # connections
+
+    async def _connect(self) -> None:
+        """One more connection, or an answer for those who wait for one."""
+        failed = Answer(0, "4.4.1", "there is no host to connect to", "connect")
+        host = ""
+        try:
+            for candidate in self._candidates():
+                try:
+                    conversation = await self._call(candidate)
+                except CannotConnect as error:
+                    failed, host = error.answer, candidate.name
+                    self._bad[candidate.name] = time.monotonic() + BAD
+                    continue
+                self._bad.pop(candidate.name, None)
+                conversation.lost = partial(self._lost, conversation)
+                self._idle.append((conversation, time.monotonic()))
+                return
+            self._refused(failed, host)
+        finally:
+            self._connecting -= 1
+            self.pump()
+
+    def _candidates(self) -> list[Host]:
+        """In order; those that were no good a moment ago come last."""
+        now = time.monotonic()
+        return sorted(self.hosts, key=lambda host: self._bad.get(host.name, 0) > now)
+
+    async def _call(self, host: Host) -> Conversation:
+        hop = self._hop
+        try:
+            login = self._relay.login(hop)
+        except (OSError, UnicodeDecodeError) as error:
+            text = f"the secret of the login cannot be read: {error}"
+            raise CannotConnect(Answer(0, "4.7.8", text, "auth")) from None
+        terms = Terms(
+            name=host.name,
+            lmtp=hop.transport == "lmtp",
+            tls=hop.tls,
+            implicit=hop.implicit_tls,
+            login=login,
+        )
+        places = [Place(address, hop.port) for address in host.addresses]
+        return await self._relay.board.connect(places, terms)
+
+    def _refused(self, answer: Answer, host: str) -> None:
+        """No host takes a connection. Beside others that are open it means: no more of
+        them; else nobody who waits here can be served."""
+        if self.open:
+            self._limit = max(1, self.open)
+            return
+        if answer.stage in ("tls", "auth"):
+            # What we may do there is our business, not that of the message.
+            answer = answer._replace(code=0, text=str(answer))
+        self._limit = min(FIRST, self._limits.connections)
+        works, self._waiting = self._waiting, deque()
+        for work in works:
+            self._relay.finish(work, [answer], reached=False, host=host)
+
+    def _lost(self, conversation: Conversation, answer: Answer) -> None:
+        self._busy.discard(conversation)
+        self._idle = [pair for pair in self._idle if pair[0] is not conversation]
+        if answer.code == 421:
+            self._limit = max(1, min(self._limit, self.open))
+        self.pump()
+
+    def _part(self, conversation: Conversation) -> None:
+        self._relay.start(conversation.quit())
+
+    def sweep(self, now: float) -> None:
+        idle = [c for c, since in self._idle if now - since > IDLE]
+        if idle:
+            self._idle = [pair for pair in self._idle if now - pair[1] <= IDLE]
+            for conversation in idle:
+                self._part(conversation)
+        self.pump()
+
+    def forget_waiting(self) -> "deque[Work]":
+        """Those that are in no connection; they are the pool's no more."""
+        waiting, self._waiting = self._waiting, deque()
+        return waiting
+
+    async def leave(self) -> None:
+        """Give back what waits, finish what is inside."""
+        waiting, self._waiting = self._waiting, deque()
+        for work in waiting:
+            self._relay.give_back(work)
+        conversations = [c for c, _ in self._idle] + list(self._busy)
+        self._idle = []
+        await asyncio.gather(*(c.quit() for c in conversations), return_exceptions=True)
+
+
+def _host(conversation: Conversation) -> str:
+    name, place = conversation.terms.name, conversation.place
+    return f"{name} [{place.host}]" if name else str(place)

@@ -1,0 +1,127 @@
+"""What sends mail to other servers, as context managers; see `fastsmtp.roles`.
+
+desk       of the keeper: hands jobs to the processes that send
+directly   keeper and sender in one process
+clerk      of a process that sends
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+from fastsmtp import metrics
+from fastsmtp.config import Config
+from fastsmtp.delivery.conversation import Switchboard
+from fastsmtp.delivery.dispatch import Dispatcher
+from fastsmtp.delivery.fitting import fitted
+from fastsmtp.delivery.post import SOCKET, Clerk, Direct, Senders
+from fastsmtp.delivery.relay import Relay, Sink
+from fastsmtp.net.dns import Resolver
+from fastsmtp.net.exchangers import HostsFile, Ours, Search
+from fastsmtp.options import split_address, unix_path
+from fastsmtp.policy.relaying import Relaying
+from fastsmtp.queueing import relaying
+from fastsmtp.roles import Process, at_once, running
+from fastsmtp.store.base import Blob
+from fastsmtp.store.lmdb import LmdbStore
+
+Table = Callable[[], Relaying]
+"""The relay table that is in use."""
+
+GRACE: Final = 30.0  # seconds that messages under way may take when a process ends
+SETTLING: Final = 5.0  # seconds for the keeper to write down what came of them
+
+
+class StoredBodies:
+    """`relay.Bodies` of a local store, whose reads never suspend."""
+
+    def __init__(self, store: LmdbStore) -> None:
+        self._store = store
+
+    def open(self, id: int) -> Blob:
+        return at_once(self._store.blob_open(id))
+
+
+def listening(config: Config) -> list[tuple[str, int]]:
+    """Where this server takes mail, so that it does not send it to itself."""
+    addresses = [
+        address
+        for listener in ("smtp", "submission", "submissions")
+        for address in config.listeners.get(listener, ())
+    ]
+    return [split_address(address) for address in addresses if not unix_path(address)]
+
+
+@asynccontextmanager
+async def relay(
+    process: Process, table: Table, store: LmdbStore, sink: Sink
+) -> AsyncIterator[Relay]:
+    """The sending part of this process; what is under way is finished when it ends."""
+    config = process.config
+    resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
+
+    def trouble(error: Exception) -> None:
+        process.report.fault("sending", error)
+
+    board = Switchboard(
+        config.hostname,
+        config.send,
+        cells=metrics.OUTBOUND.of(process.cells),
+        handshakes=metrics.TLS["outbound"].of(process.cells),
+        trouble=trouble,
+    )
+    names = (config.hostname,)
+    search = Search(resolver, names, Ours(listening(config)), HostsFile())
+    made = Relay(board, search, table, StoredBodies(store), sink, fitted)
+    made.open()
+    try:
+        yield made
+    finally:
+        await made.close(GRACE)
+        await resolver.close()
+
+
+@asynccontextmanager
+async def directly(
+    process: Process, table: Table, store: LmdbStore, dispatcher: Dispatcher
+) -> AsyncIterator[Relay]:
+    """Keeper and sender are this process."""
+    direct = Direct(dispatcher)
+    async with relay(process, table, store, direct) as made:
+        direct.relay = made
+        dispatcher.sender = direct
+        dispatcher.connected()
+        yield made
+        dispatcher.sender = None
+
+
+@asynccontextmanager
+async def desk(process: Process, dispatcher: Dispatcher) -> AsyncIterator[None]:
+    """The keeper's end: processes that send connect to it."""
+    senders = Senders(process.config.run / SOCKET, dispatcher, process.report.fault)
+    await senders.open()
+    dispatcher.sender = senders
+    try:
+        yield
+    finally:
+        dispatcher.sender = None
+        await senders.close()
+
+
+@asynccontextmanager
+async def clerk(
+    process: Process, store: LmdbStore, broken: Callable[[str, BaseException], None]
+) -> AsyncIterator[Relay]:
+    """All of a process that sends."""
+    config = process.config
+    clerk = Clerk(config.run / SOCKET, process.epoch, process.report.fault)
+    table = relaying(config)
+    async with AsyncExitStack() as line:  # it outlives the relay: the last outcomes
+        async with relay(process, lambda: table, store, clerk) as made:
+            clerk.relay = made
+            talking = running(clerk.run(), lambda e: broken("talking to the keeper", e))
+            await line.enter_async_context(talking)
+            yield made
+        await clerk.settled(SETTLING)
