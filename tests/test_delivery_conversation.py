@@ -465,7 +465,7 @@ def test_lmtp_over_a_unix_socket(tmp_path: Path) -> None:
         path = str(tmp_path / "lmtp")
         listening = await asyncio.start_unix_server(server._talk, path)
         board = Board()
-        place = Place(path, 0)
+        place = Place(f"unix:{path}", 0)
         conversation = await board.connect([place], Terms(lmtp=True))
         answers = await give(conversation, letter("a@t.test", "b@t.test"))
         assert codes(answers) == [(250, "lmtp"), (452, "lmtp")]

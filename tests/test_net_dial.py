@@ -175,4 +175,4 @@ def test_the_source_address_is_bound() -> None:
 def test_places_are_written_as_people_write_them() -> None:
     assert str(Place("192.0.2.1", 25)) == "192.0.2.1:25"
     assert str(Place("2001:db8::1", 25)) == "[2001:db8::1]:25"
-    assert str(Place("/run/lmtp", 0)) == "unix:/run/lmtp"
+    assert str(Place("unix:/run/lmtp", 0)) == "unix:/run/lmtp"

@@ -1,7 +1,7 @@
 """The answer to EHLO."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastsmtp.smtp.offered import Offered, read
@@ -74,6 +74,7 @@ def test_helo_offers_nothing() -> None:
     assert read([], extended=False) == Offered()
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=40), max_size=20))
 def test_any_lines_are_read(lines: list[str]) -> None:
     found = read(lines)

@@ -19,27 +19,28 @@ import socket
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from fastsmtp.options import unix_path
+
 
 class Place(NamedTuple):
-    """Where a server listens: an IP address and a port, or the path of a Unix socket,
-    which begins with "/", and 0."""
+    """Where a server listens: an IP address and a port; or "unix:/path", and 0."""
 
     host: str
     port: int
 
     @property
     def family(self) -> socket.AddressFamily:
-        if self.host.startswith("/"):
+        if unix_path(self.host):
             return socket.AF_UNIX
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     @property
     def target(self) -> str | tuple[str, int]:
-        return (self.host, self.port) if self.port else self.host
+        return unix_path(self.host) or (self.host, self.port)
 
     def __str__(self) -> str:
         if self.family == socket.AF_UNIX:
-            return f"unix:{self.host}"
+            return self.host
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 

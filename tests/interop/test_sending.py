@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from pwd import getpwnam
 from socket import create_server
 from typing import Any
 
@@ -26,6 +27,7 @@ from fastsmtp.smtp.letter import Answer, Letter, Rcpt
 from fastsmtp.smtp.options import SendOptions
 from fastsmtp_bench import peers
 from fastsmtp_bench.client import pending
+from fastsmtp_bench.postfix import NOBODY, Postfix, usable
 
 pytestmark = pytest.mark.slow
 COUNT = 30
@@ -142,7 +144,7 @@ async def send_all(conversation: Conversation, letters: list[Letter]) -> list[An
         answers.extend(heard)
         if left:
             conversation.give(left.pop(), done)
-        elif len(answers) >= len(letters):
+        elif len(answers) == sum(len(one.recipients) for one in letters):
             over.set_result(None)
 
     for _ in range(2):
@@ -180,6 +182,94 @@ def test_exim_takes_all_of_it(exim: Receiving, chunking: bool) -> None:
     assert sorted(exim.bodies()) == sorted(letter(number) for number in range(COUNT))
 
 
+BOX = """\
+virtual_mailbox_domains = example.test
+virtual_mailbox_base = {home}/boxes
+virtual_mailbox_maps = static:all/
+virtual_uid_maps = static:{uid}
+virtual_gid_maps = static:{gid}
+virtual_minimum_uid = 1
+smtpd_relay_restrictions = permit_auth_destination, reject
+smtpd_recipient_restrictions =
+    check_recipient_access inline:{{ {{ nobody@example.test = 550 5.1.1 nobody }} }}
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {home}/tls.crt
+smtpd_tls_key_file = {home}/tls.key
+smtpd_discard_ehlo_keywords = {discarded}
+"""
+BOX_SERVICES = """\
+127.0.0.1:{port} inet n - n - - smtpd
+anvil unix - - n - 1 anvil
+virtual unix - n n - - virtual
+"""
+
+
+class PostfixBox(Postfix):
+    """A Postfix that takes mail for example.test, but `nobody`, and keeps it."""
+
+    def __init__(self, home: Path, discarded: str) -> None:
+        with create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.discarded = discarded
+        user = getpwnam(NOBODY)
+        pair(home, "postfix.example")
+        (home / "boxes").mkdir()
+        shutil.chown(home / "boxes", NOBODY)
+        main = BOX.format(
+            home=home, uid=user.pw_uid, gid=user.pw_gid, discarded=discarded
+        )
+        super().__init__(home, main, BOX_SERVICES.format(port=self.port))
+
+    def bodies(self) -> list[bytes]:
+        """What is behind the fields that Postfix puts in front; lines end with LF."""
+        files = (self.home / "boxes/all/new").glob("*")
+        return [b"From: " + f.read_bytes().partition(b"\nFrom: ")[2] for f in files]
+
+
+@pytest.fixture(params=["", "chunking", "chunking, pipelining"])
+def postfix(request: pytest.FixtureRequest) -> Iterator[PostfixBox]:
+    """With all that it offers, and with less."""
+    if why := usable():
+        pytest.skip(why)
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    home = folder / "postfix"
+    home.mkdir()
+    try:
+        made = PostfixBox(home, request.param)
+    except (peers.Unavailable, OSError) as error:
+        pytest.skip(f"needs postfix: {error}")
+    try:
+        made.start()
+        peers.answers(made.port)
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(folder)
+
+
+def test_postfix_takes_all_of_it(postfix: PostfixBox) -> None:
+    async def story() -> None:
+        options = SendOptions(tls="verify", ca_file=str(postfix.home / "tls.crt"))
+        board = Switchboard("client.example", options)
+        board.open()
+        place, terms = Place("127.0.0.1", postfix.port), Terms(name="postfix.example")
+        conversation = await board.connect([place], terms)
+        assert conversation.secured == "TLSv1.3"
+        assert conversation.offers.pipelining == ("pipelining" not in postfix.discarded)
+        both = [outgoing(n, "nobody@example.test", USER) for n in range(COUNT)]
+        answers = await send_all(conversation, both)
+        assert codes(answers) == [(550, "rcpt"), (250, "body")] * COUNT
+        second = await board.connect([place], terms)
+        refused = await send_all(second, [outgoing(0, "nobody@example.test")] * 2)
+        assert codes(refused) == [(550, "rcpt")] * 2
+        board.close()
+
+    run(story())
+    until(lambda: len(postfix.bodies()) == COUNT, 60, postfix.log()[-3000:])
+    assert sorted(postfix.bodies()) == sorted(letter(n) for n in range(COUNT))
+
+
 @pytest.mark.parametrize("over", ["tls", "lmtp"])
 def test_our_own_server_takes_all_of_it(tmp_path: Path, over: str) -> None:
     certificate, key = pair(tmp_path, "mx.example.test")
@@ -195,7 +285,7 @@ def test_our_own_server_takes_all_of_it(tmp_path: Path, over: str) -> None:
             terms = Terms(name="mx.example.test", tls="verify")
             place = Place("127.0.0.1", server.port)
         else:
-            terms, place = Terms(lmtp=True, tls="none"), Place(f"{folder}/lmtp", 0)
+            terms, place = Terms(lmtp=True, tls="none"), Place(f"unix:{folder}/lmtp", 0)
         conversation = await board.connect([place], terms)
         letters = [outgoing(number) for number in range(COUNT)]
         answers = await send_all(conversation, letters)
