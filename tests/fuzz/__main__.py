@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 WHERE = ROOT / "build" / "sanitize"
-TARGETS = ("body", "command", "address", "record", "session", "replies")
+TARGETS = (*("body", "command", "address", "record", "session", "replies", "transfer"),)
 
 
 def build() -> None:

@@ -136,6 +136,37 @@ REPLY_WORDS = [
     *(GREETED, TAKEN),
 ]
 
+PART = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
+MESSAGES = [
+    b"Subject: x\r\n\r\ntext \xe4\r\n",
+    PART + b"Content-Type: text/html\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+    b"<p>\xc3\xa4</p>\r\n--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b--\r\nbehind",
+    PART + b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\n"
+    b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4=\r\n\xe4\r\n--b--\r\n",
+    b"Content-Type: multipart/signed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n",
+    b"Content-Transfer-Encoding: base64\r\n\r\n" + b"QUJD" * 300 + b"\r\n",
+    b"Message-ID: <1@x>\r\nSubject: =?utf-8?b?w6Q=?=\r\nPrecedence: no\r\n\r\n",
+]
+MESSAGE_WORDS = [
+    *(b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"\0", b"\xe4", b"\xc3\xa4", b"=", b"=C3"),
+    *(
+        b"--b",
+        b"--b--",
+        b"--c",
+        b"--",
+        b'"',
+        b"\\",
+        b";",
+        b"(",
+        b" ",
+        b"=?utf-8?q?=0A?=",
+    ),
+    *(b"x" * 998, b" x" * 500, b"boundary=b", b"boundary=c", b"multipart/mixed"),
+    *(b"message/rfc822", b"multipart/digest", b"text/plain", b"base64", b"8bit"),
+    *(b"Content-Type: ", b"Content-Transfer-Encoding: ", b"\r\nAction: delivered\r\n"),
+    *(b"quoted-printable", b"MIME-Version: 1.0\r\n", b"\r\nSubject: ", PART),
+]
+
 TARGETS = {
     "body": (BODIES, BODY_WORDS),
     "command": (LINES, LINE_WORDS),
@@ -143,6 +174,7 @@ TARGETS = {
     "record": (RECORDS, RECORD_WORDS),
     "session": (SESSIONS, SESSION_WORDS),
     "replies": (REPLIES, REPLY_WORDS),
+    "transfer": (MESSAGES, MESSAGE_WORDS),
 }
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -254,36 +286,6 @@ XCLIENT_WORDS = [
         b"+20",
     ),
     *(b"65536", b"x" * 255, b"\xb2", b"\x0b"),
-]
-PART = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
-MESSAGES = [
-    b"Subject: x\r\n\r\ntext \xe4\r\n",
-    PART + b"Content-Type: text/html\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
-    b"<p>\xc3\xa4</p>\r\n--b\r\n\r\n" + b"x" * 1000 + b"\r\n--b--\r\nbehind",
-    PART + b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\n"
-    b"Content-Transfer-Encoding: quoted-printable\r\n\r\n=C3=A4=\r\n\xe4\r\n--b--\r\n",
-    b"Content-Type: multipart/signed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--\r\n",
-    b"Content-Transfer-Encoding: base64\r\n\r\n" + b"QUJD" * 300 + b"\r\n",
-    b"Message-ID: <1@x>\r\nSubject: =?utf-8?b?w6Q=?=\r\nPrecedence: no\r\n\r\n",
-]
-MESSAGE_WORDS = [
-    *(b"\r\n", b"\r\n\r\n", b"\r", b"\n", b"\0", b"\xe4", b"\xc3\xa4", b"=", b"=C3"),
-    *(
-        b"--b",
-        b"--b--",
-        b"--c",
-        b"--",
-        b'"',
-        b"\\",
-        b";",
-        b"(",
-        b" ",
-        b"=?utf-8?q?=0A?=",
-    ),
-    *(b"x" * 998, b" x" * 500, b"boundary=b", b"boundary=c", b"multipart/mixed"),
-    *(b"message/rfc822", b"multipart/digest", b"text/plain", b"base64", b"8bit"),
-    *(b"Content-Type: ", b"Content-Transfer-Encoding: ", b"\r\nAction: delivered\r\n"),
-    *(b"quoted-printable", b"MIME-Version: 1.0\r\n", b"\r\nSubject: ", PART),
 ]
 PURE = {
     "proxy": (PROXIES, PROXY_WORDS),

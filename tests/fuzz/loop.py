@@ -10,7 +10,8 @@ import fuzz_native
 from tests.fuzz.corpus import TARGETS
 
 ROUND = 100_000  # executions at a time
-SLOW = {"session": 2, "replies": 2}  # shares of the executions; the others have 25
+SLOW = {"session": 2, "replies": 2, "transfer": 2}
+"""Shares of the executions; the others have 25."""
 
 
 def fuzz(target: str, executions: int, seed: int, place: "mmap.mmap") -> None:

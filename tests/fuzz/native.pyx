@@ -16,6 +16,7 @@ import msgspec
 from fastsmtp.queue.message import decode_envelope
 from fastsmtp.store import record
 from tests.fuzz.call import Call
+from tests.fuzz.stretch import stretch
 from tests.fuzz.talk import Talk
 
 from bodyscan cimport BODY_ROOM, ENDED, BodyScan, Place, body_begin, body_feed
@@ -349,6 +350,15 @@ cdef uint32_t replies(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
     return in_pieces(corpus, made, Call(<long> (draw(corpus) & 0xFFFF)))
 
 
+cdef uint32_t transfer(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
+    """A stretch of a body that is encoded and searched."""
+    cdef unsigned char *text = _exact(made.data, made.n)
+    try:
+        return stretch(PyMemoryView_FromMemory(<char *> text, made.n, PyBUF_READ))
+    finally:
+        free(text)
+
+
 cdef uint32_t in_pieces(Corpus *corpus, Input *made, talk) except? 0xFFFFFFFE:
     cdef size_t step = 1 + below(corpus, INPUT_MAX if below(corpus, 4) else 30)
     cdef size_t at = 0
@@ -378,13 +388,15 @@ cdef Target _target(name) except *:
         return session
     if name == "replies":
         return replies
+    if name == "transfer":
+        return transfer
     raise ValueError(f"no target {name!r}")
 
 
 cdef class Fuzzer:
     """One target with its corpus; `run` as often as you like.
 
-    target  body, command, address, record, session or replies
+    target  body, command, address, record, session, replies or transfer
     inputs, tokens  to begin with; longer ones than INPUT_MAX are cut
     """
 

@@ -34,6 +34,7 @@ from fastsmtp.wire.command import SyntaxFault, find_line, parse
 from fastsmtp.wire.originator import mailboxes, read_header, without
 from fastsmtp.wire.scan import BodyScanner
 from tests.fuzz.call import replies
+from tests.fuzz.stretch import stretch
 from tests.fuzz.talk import session
 
 
@@ -218,6 +219,10 @@ class Body:
         return self.data[offset : offset + size]
 
 
+def transfer(data: bytes) -> None:
+    stretch(data)
+
+
 def downgrade(data: bytes) -> None:
     """What does not fit a hop is made to fit, or goes back; either way it ends."""
     envelope = Envelope("a@x.test", (Recipient("b@y.test"),), 0, smtputf8=True)
@@ -268,6 +273,7 @@ FACES: dict[str, Target] = {
     "rspamd": rspamd,
     "parameters": said,
     "xclient": told,
+    "transfer": transfer,
     "downgrade": downgrade,
     "notice": notice,
 }
