@@ -97,9 +97,7 @@ class SmtpOptions:
         True, "offer SMTPUTF8: addresses beyond ASCII (RFC 6531)", SWITCH
     )
     dsn: bool = option(
-        False,
-        "offer DSN and keep its parameters (RFC 3461); no notice is sent yet",
-        SWITCH,
+        True, "offer DSN: senders choose of what they are told (RFC 3461)", SWITCH
     )
     limits: bool = option(
         True, "offer LIMITS: say how many recipients are taken (RFC 9422)", SWITCH

@@ -21,7 +21,7 @@ from test_delivery_bounce import (
 )
 
 from fastsmtp.delivery.outcomes import Fate, Outcome
-from fastsmtp_bench.served import MANY, Served
+from fastsmtp_bench.served import Served
 
 pytestmark = pytest.mark.slow
 OTHER = "other@example.test"
@@ -29,7 +29,7 @@ OTHER = "other@example.test"
 
 @pytest.fixture(params=["one", "split"])
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
-    made = prepared(tmp_path, mode=request.param, smtp=f"{MANY}\ndsn = true")
+    made = prepared(tmp_path, mode=request.param)
     made.command("user", "add", OTHER, "--password-stdin", given=PASSWORD)
     made.start()
     yield made
