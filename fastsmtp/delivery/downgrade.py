@@ -184,15 +184,18 @@ class Coded:
         self.places: list[int] = []
         self.length = column = 0
         while begin < end:
-            octets = body.read(begin, min(BLOCK, end - begin))
-            size = len(octets)
+            size = min(BLOCK, end - begin)
+            octets = b"" if encode is _base else body.read(begin, size)
             if lines and begin + size < end:
                 size = _cut(octets)
             self.starts.append(begin)
             self.columns.append(column)
             self.places.append(self.length)
-            made, column = encode(octets[:size], column, begin + size == end)
-            self.length += len(made)
+            if encode is _base:  # that is known before
+                self.length += 4 * -(-size // 3) + 2 * -(-size // 57)
+            else:
+                made, column = encode(octets[:size], column, begin + size == end)
+                self.length += len(made)
             begin += size
         self._last = -1, b""
 
