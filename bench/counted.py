@@ -93,6 +93,33 @@ def _scan(size: int, times: int) -> Callable[[], Run]:
     return make
 
 
+TEXT: Final = "Der flinke braune Fuchs springt über den faulen Hund.\r\n".encode() * 72
+
+
+def _survey() -> Run:
+    from fastsmtp.wire.transfer import Survey
+
+    def run() -> None:
+        for _ in range(200):
+            found = Survey()
+            found.feed(TEXT)
+            found.finish()
+
+    return run
+
+
+def _encoded() -> Run:
+    from fastsmtp.wire.transfer import based, find_delimiter, quoted
+
+    def run() -> None:
+        for _ in range(50):
+            find_delimiter(TEXT, 0, (b"boundary",), True)
+            quoted(TEXT)
+            based(TEXT)
+
+    return run
+
+
 def _envelopes() -> Run:
     from fastsmtp.queue.encoded import encode_mail, queue_id
 
@@ -253,6 +280,8 @@ CASES: Final[dict[str, Case]] = {
     "received field": Case(("wire.header",), _received, 500),
     "body, 4 KiB": Case(("wire.scan",), _scan(4096, 200), 200),
     "body, 1 MiB": Case(("wire.scan",), _scan(1 << 20, 2), 2),
+    "survey, 4 KiB": Case(("wire.transfer",), _survey, 200),
+    "encoded, 4 KiB": Case(("wire.transfer",), _encoded, 50),
     "envelope": Case(("queue.encoded",), _envelopes, 500),
     "log, append": Case(("store.msglog",), _Append, 40, 4.0),
     "log, scan": Case(("store.record",), _records, 200),
