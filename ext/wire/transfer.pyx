@@ -176,6 +176,12 @@ def quoted(data, bint equals=True, bint soft=False):
         return b""
     while i < n:
         c = view[i]
+        if c"!" <= c <= c"~" and c != c"=" and column < LINE - 1:  # nearly all of it
+            out[made] = c
+            made += 1
+            column += 1
+            i += 1
+            continue
         if _line_end(&view[0], i, n):
             out[made] = 13
             out[made + 1] = 10
