@@ -69,7 +69,7 @@ class Call:
             self._heard(client.take())
 
     def _give(self, recipients: tuple[Rcpt, ...]) -> None:
-        body = Large() if self.seed >> len(self.given) & 64 else Small()
+        body = Large() if self.seed & 0x7C0 == 0x7C0 else Small()
         letter = Letter("a@c.test", recipients, body, ret="FULL", by=By(9, "N"))
         refused = self.client.give(letter, self.answered.append)
         self.given.append(len(recipients))
