@@ -32,6 +32,7 @@ from typing import Any, Final, TypeVar
 from fastsmtp import metrics, queueing
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.config import Config
+from fastsmtp.config.meaning_relay import passed
 from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.local import reason as reason_of
@@ -45,6 +46,7 @@ from fastsmtp.net.dns import Resolver
 from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
+from fastsmtp.policy.relaying import Relaying
 from fastsmtp.policy.senders import Senders
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import actives, layout, listing
@@ -52,6 +54,7 @@ from fastsmtp.queue.message import State, queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
+from fastsmtp.serve.checks import Checks
 from fastsmtp.serve.control import ControlServer
 from fastsmtp.serve.http import HttpServer
 from fastsmtp.serve.http import watching as routes
@@ -60,6 +63,7 @@ from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.smtpd import Smtpd, Terms
 from fastsmtp.serve.standing import Dns
 from fastsmtp.serve.submission import Submission
+from fastsmtp.serve.way import Way
 from fastsmtp.smtp.offers import Offers
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
@@ -160,34 +164,49 @@ async def settled(store: LmdbStore, patience: float) -> None:
 class People:
     """Accounts and how addresses resolve to them; cached until a change of accounts.
 
-    domains  of this server; stays one object when `change` gives it new ones
+    domains   of this server; stays one object when `change` gives it new ones
+    relaying  where mail for others goes
+    fault     told when a file of recipients cannot be read
     """
 
-    def __init__(self, config: Config, store: LmdbStore) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: LmdbStore,
+        fault: Callable[[str, Exception], None] = lambda what, error: None,
+    ) -> None:
         self.directory = Directory(
             lambda name: store.peek(keys.DIRECTORY, keys.account(name))
         )
-        self.domains = dict(config.domains)
-        self.relaying = queueing.relaying(config)
-        self.recipients = self._recipients()
+        self.domains: dict[str, DomainOptions] = {}
+        self._fault = fault
+        self._set(config)
         self.route = Route(
             lambda address: self.recipients.resolve(address), self.directory.lookup
         )
         self.forget = store.watch(keys.DIRECTORY, self.changed)
 
-    def _recipients(self) -> Recipients:
+    def _set(self, config: Config) -> None:
         lookup = self.directory.lookup
-        return Recipients(self.domains, lambda name: lookup(name) is not None)
+        self.domains.clear()
+        self.domains.update(config.domains)
+        self.recipients = Recipients(
+            self.domains,
+            lambda name: lookup(name) is not None,
+            passed=passed(config.relay_domains, self._fault),
+        )
+        self.relaying = Relaying(
+            *(config.domains, config.relay_domains, config.relay),
+            *(config.destinations, config.send.tls),
+        )
 
     def changed(self) -> None:
         self.directory.changed()
         self.route.changed()
 
-    def change(self, domains: Mapping[str, DomainOptions]) -> None:
-        """The configuration has other domains or aliases now."""
-        self.domains.clear()
-        self.domains.update(domains)
-        self.recipients = self._recipients()
+    def change(self, config: Config) -> None:
+        """Other domains, aliases or ways to others."""
+        self._set(config)
         self.route.changed()
 
 
@@ -296,6 +315,8 @@ async def receiving(
         for listener, mine in sockets.items():
             terms = terms_for(listener, process, users, certificates)
             checks = hooks.checks(listener)
+            if terms.submission is not None:
+                checks = Checks(rcpt=(Way(people.relaying),)) + checks
             terms = replace(terms, checks=checks, behind=store.behind, dns=dns)
             smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
             smtpds.append(smtpd)

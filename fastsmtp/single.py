@@ -43,7 +43,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
 
         store = await enter(roles.storing(process, 0, shared=False))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
-        people = People(config, store)
+        people = People(config, store, process.report.fault)
         dispatcher = await enter(roles.keeping(process, store, people, broken))
         await enter(
             sending.directly(process, lambda: people.relaying, store, dispatcher)
@@ -107,7 +107,7 @@ class Single:
 
     async def _receive(self, config: Config) -> tuple[AsyncExitStack, list[Smtpd]]:
         process = replace(self._process, config=config)
-        people = People(config, self._store)
+        people = People(config, self._store, process.report.fault)
         sockets = self._doors.places(config, 1)[0]
         stack = AsyncExitStack()
         stack.callback(people.forget)
@@ -146,7 +146,7 @@ class Single:
         except OSError as error:
             self._doors.shut(opened)
             raise Declined(f"{error}; the configuration in use stays") from None
-        self._people.change(config.domains)
+        self._people.change(config)
         self._process.report.set_level(config.log.level)
         old, self._receiving = self._receiving, stack
         task = asyncio.ensure_future(self._leave(old, list(self.smtpds)))

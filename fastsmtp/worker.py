@@ -123,7 +123,7 @@ async def keep(process: Process, ending: Ending) -> None:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, 0, shared=True))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
-        people = roles.People(process.config, store)
+        people = roles.People(process.config, store, process.report.fault)
         dispatcher = await enter(roles.keeping(process, store, people, broken))
         await enter(sending.desk(process, dispatcher))
         process.pages.tell(process.slot, "serving")
@@ -159,7 +159,7 @@ async def receive(
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, series, shared=True))
-        people = roles.People(process.config, store)
+        people = roles.People(process.config, store, process.report.fault)
         smtpds = await enter(roles.receiving(process, store, people, sockets))
 
         def hold(on: bool) -> None:

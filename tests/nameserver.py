@@ -34,6 +34,10 @@ def ptr(name: str) -> Data:
     return "PTR", wire(name)
 
 
+def cname(name: str) -> Data:
+    return "CNAME", wire(name)
+
+
 def mx(preference: int, name: str) -> Data:
     return "MX", struct.pack(">H", preference) + wire(name)
 

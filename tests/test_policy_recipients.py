@@ -5,8 +5,11 @@ from fastsmtp.policy.recipients import (
     FOREIGN,
     UNKNOWN,
     Local,
+    Passed,
     Recipients,
+    Relayed,
     Verdict,
+    names_in,
     split,
 )
 
@@ -27,6 +30,8 @@ HERE = {
             "pool": ["loop@example.test"],
             "gone": ["nobody@example.test"],
             "far": ["someone@far.test"],
+            "both": ["far2@example.test", "alice@example.test", "x@pass.test"],
+            "far2": ["Some.One@far.test"],
         }
     ),
     "other.test": DomainOptions(catch_all="carol@other.test"),
@@ -73,7 +78,11 @@ CAROL = local("carol@other.test")
         ),
         ("loop@example.test", UNKNOWN),
         ("gone@example.test", UNKNOWN),
-        ("far@example.test", UNKNOWN),
+        ("far@example.test", Local((), ("someone@far.test",))),
+        (
+            "both@example.test",
+            Local(("alice@example.test",), ("Some.One@far.test", "x@pass.test")),
+        ),
         ("anything@other.test", CAROL),
         ("any+thing@other.test", CAROL),
         ('"a b"@x.test', local("a b@x.test")),
@@ -146,3 +155,72 @@ def test_without_domains_everything_is_foreign() -> None:
 def test_the_last_at_sign_divides() -> None:
     assert split('"a@b"@C.test') == ("a@b", "c.test")
     assert split('"tail\\') == ('"tail\\', "")
+
+
+BEHIND = Recipients(
+    {
+        "split.test": DomainOptions(
+            catch_all="alice@example.test",
+            aliases={
+                "sales": ["here@split.test", "there@split.test", "sales@split.test"],
+                "sales2": ["sales@split.test"],
+            },
+        )
+    },
+    {"here@split.test"}.__contains__,
+    passed={
+        "split.test": Passed(),
+        "All.test": Passed(),
+        "listed.test": Passed(frozenset({"bob", "a%b"})),
+        "asked.test": Passed(ask=True),
+        "both.test": Passed(frozenset({"bob"}), ask=True),
+        "xn--bcher-kva.test": Passed(),
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("address", "verdict"),
+    [
+        ("anybody@all.test", Relayed("all.test")),
+        ("Bob@Listed.test", Relayed("listed.test")),
+        ("bob+tag@listed.test", Relayed("listed.test")),
+        ("eve@listed.test", UNKNOWN),
+        ("Postmaster@listed.test", Relayed("listed.test")),
+        ("eve@asked.test", Relayed("asked.test", ask=True)),
+        ("Postmaster@asked.test", Relayed("asked.test")),
+        ("bob@both.test", Relayed("both.test")),
+        ("eve@both.test", Relayed("both.test", ask=True)),
+        ("x@bücher.test", Relayed("xn--bcher-kva.test")),
+        ("here@split.test", Local(("here@split.test",))),
+        ("there@split.test", Relayed("split.test")),
+        ("postmaster@split.test", Relayed("split.test")),
+        (
+            "sales2@split.test",
+            Local(("here@split.test",), ("there@split.test", "sales@split.test")),
+        ),
+        ("x@sub.all.test", FOREIGN),
+        # who sends to the server behind us must not choose where it sends on
+        ("victim%far.test@all.test", UNKNOWN),
+        ("far.test!victim@asked.test", UNKNOWN),
+        ('"victim@far.test"@split.test', UNKNOWN),
+        ("a%b@listed.test", Relayed("listed.test")),
+    ],
+)
+def test_a_relay_domain_is_passed_on(address: str, verdict: Verdict) -> None:
+    assert BEHIND.resolve(address) == verdict
+
+
+def test_postmaster_of_a_server_that_only_relays_is_behind_it() -> None:
+    only = Recipients({}, lambda name: False, passed={"a.test": Passed()})
+    assert only.resolve("Postmaster") == Local((), ("postmaster@a.test",))
+
+
+def test_a_file_of_recipients_is_read() -> None:
+    text = "# all\nAlice\n\nbob@x.test  # him\nb\u00fcro\ncarol@y.test\nd e\n"
+    names, faults = names_in(text, "x.test")
+    assert names == {"alice", "bob", "b\u00fcro"}
+    assert faults == [
+        (6, '"carol@y.test" is not in x.test'),
+        (7, 'holds more than one word: "d e"'),
+    ]

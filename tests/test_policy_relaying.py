@@ -187,6 +187,17 @@ def test_hops_that_may_not_share_connections_have_other_keys() -> None:
     assert key() == key(tls="may")
 
 
+def test_tls_is_what_the_server_says_where_no_table_does() -> None:
+    table = Relaying(
+        (),
+        {"back.test": RelayDomainOptions(next_hop="lmtp:///run/x")},
+        destinations={"safe.test": DestinationOptions(tls="verify")},
+        tls="encrypt",
+    )
+    hops = [table.next_hop("", f"x@{d}.test") for d in ("far", "safe", "back")]
+    assert [hop.tls for hop in hops] == ["encrypt", "verify", "none"]
+
+
 def test_logins_are_found_by_the_credentials_of_a_hop() -> None:
     assert TABLE.logins[SMART.credentials] == ("news", "/run/secret")
 

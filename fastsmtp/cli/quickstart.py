@@ -12,7 +12,7 @@ from fastsmtp.cli import MISUSED, OK, Failure
 from fastsmtp.cli.user import set_password
 from fastsmtp.config import check, load
 from fastsmtp.config.document import defaults
-from fastsmtp.config.kinds import local_part_fault, name_fault
+from fastsmtp.config.words import local_part_fault, name_fault
 from fastsmtp.net.selfsigned import make
 
 CERTIFICATE: Final = "tls.crt"

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _demand_address(address: str) -> None:
-    from fastsmtp.config.kinds import mailbox_fault
+    from fastsmtp.config.words import mailbox_fault
 
     if fault := mailbox_fault(address):
         raise Failure(f'"{address}" {fault}', "write it as name@domain", MISUSED)

@@ -19,10 +19,18 @@ UNSET_EXAMPLES: Final = {"run": '"/run/fastsmtp"'}
 NAMED_EXAMPLE: Final = "example.org"
 NAMED_EXAMPLES: Final = {
     "domains": f'"{NAMED_EXAMPLE}"',
+    "relay_domains": '"example.net"',
+    "destinations": '"example.com"',
     "dnsbl": '"zen.example.net"',
     "hooks": "NAME",
 }
-PAGES: Final = {"dnsbl": "docs/policy.md", "hooks": "docs/hooks.md"}
+PAGES: Final = {
+    "relay_domains": "docs/relay.md",
+    "[relay]": "docs/relay.md",
+    "destinations": "docs/relay.md",
+    "dnsbl": "docs/policy.md",
+    "hooks": "docs/hooks.md",
+}
 """Where tables that are there only when somebody wants them are explained."""
 
 
@@ -34,6 +42,8 @@ def tables() -> Iterator[tuple[str, type]]:
             yield name, hint  # type: ignore[misc]
         elif get_origin(hint) is dict:
             yield f"{name}.{NAMED_EXAMPLES[name]}", get_args(hint)[1]
+        elif get_origin(hint) is list and is_dataclass(get_args(hint)[0]):
+            yield f"[{name}]", get_args(hint)[0]
 
 
 def settings(cls: type) -> Iterator[tuple[Field[Any], Setting]]:
@@ -160,6 +170,6 @@ def markdown() -> str:
 
 
 def _without_default(name: str) -> str:
-    if name in (*REQUIRED_EXAMPLES, "module"):
+    if name in (*REQUIRED_EXAMPLES, "module", "next_hop", "via"):
         return "needed"
     return "`run` in `data`" if name == "run" else "unset"

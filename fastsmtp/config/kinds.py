@@ -10,9 +10,17 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar, get_args
 
+from fastsmtp.config.words import (
+    local_part_fault,
+    mailbox_fault,
+    name_fault,
+    origin_fault,
+    pattern_fault,
+)
 from fastsmtp.net.options import CertificatePair
 from fastsmtp.options import (
     ADDRESS,
@@ -24,12 +32,16 @@ from fastsmtp.options import (
     COUNT,
     DURATION,
     DURATIONS,
+    FILE,
     HOSTNAME,
     MAILBOX,
     MODULE,
     NETWORKS,
+    NEXT_HOP,
     NUMBER,
+    ORIGINS,
     PATH,
+    PATTERNS,
     SCORES,
     SENDERS,
     SIZE,
@@ -41,6 +53,7 @@ from fastsmtp.options import (
     unix_path,
 )
 from fastsmtp.policy.lists import code_range
+from fastsmtp.policy.relaying import read_via
 
 _N = TypeVar("_N", int, float)
 _T = TypeVar("_T")
@@ -92,45 +105,9 @@ _TIMES: Final = {
     "w": 7 * 86400.0,
 }
 _MEASURE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)")
-_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 _MODULE: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _PAIR: Final = ("certificate", "key")
 SOCKET_PATH: Final = 107  # octets in sun_path without its NUL (unix(7))
-_ATOM: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+")
-
-
-def name_fault(name: str) -> str | None:
-    """Why this is not a domain name (RFC 5321 4.1.2 Domain, 4.5.3.1.2), or None."""
-    if not name.isascii():
-        return "has letters outside ASCII; write its xn-- form"
-    if not name or len(name) > 255:
-        return "is empty" if not name else "is longer than 255 octets"
-    if name.endswith("."):
-        return "ends with a dot"
-    if re.fullmatch(r"[0-9.]+|\[.*\]", name):
-        return "is an IP address, not a name"
-    for label in name.split("."):
-        if not _LABEL.fullmatch(label):
-            shown = f'has the part "{label}"' if label else "has two dots in a row"
-            return f"{shown}; parts are letters, digits and inner hyphens, at most 63"
-    return None
-
-
-def local_part_fault(local: str) -> str | None:
-    """Why this cannot be the name of an account or alias (a dot-atom), or None."""
-    if not local or len(local) > 64:
-        return "is empty" if not local else "is longer than 64 octets"
-    if not all(_ATOM.fullmatch(atom) for atom in local.split(".")):
-        return "has a local-part that is not plain words joined by single dots"
-    return None
-
-
-def mailbox_fault(address: str) -> str | None:
-    """Why this is not a plain e-mail address, or None."""
-    local, at, domain = address.rpartition("@")
-    if not at:
-        return "has no @domain"
-    return local_part_fault(local) or name_fault(domain)
 
 
 def _text(raw: Any, setting: Setting) -> str:
@@ -325,6 +302,34 @@ def _path(raw: Any, setting: Setting) -> Path:
     return Path(text)
 
 
+def _file(raw: Any, setting: Setting) -> str:
+    return str(_path(raw, setting)) if raw != "" else ""
+
+
+def _next_hop(raw: Any, setting: Setting) -> str:
+    text = _text(raw, setting)
+    try:
+        read_via(text)
+    except ValueError as error:
+        raise Wrong(Fault(str(error))) from None
+    return text
+
+
+def _patterns(raw: Any, setting: Setting) -> list[str]:
+    return _each(raw, setting, partial(_word, pattern_fault))
+
+
+def _origins(raw: Any, setting: Setting) -> list[str]:
+    return _each(raw, setting, partial(_word, origin_fault))
+
+
+def _word(fault_of: Callable[[str], str | None], raw: Any, setting: Setting) -> str:
+    text = _text(raw, setting)
+    if fault := fault_of(text):
+        raise Wrong(Fault(fault))
+    return text
+
+
 def _hostname(raw: Any, setting: Setting) -> str:
     text = _text(raw, setting)
     if fault := name_fault(text):
@@ -448,6 +453,10 @@ READERS: Final[Mapping[str, Callable[[Any, Setting], Any]]] = {
     ADDRESSES: _addresses,
     NETWORKS: _networks,
     PATH: _path,
+    FILE: _file,
+    NEXT_HOP: _next_hop,
+    PATTERNS: _patterns,
+    ORIGINS: _origins,
     HOSTNAME: _hostname,
     MAILBOX: _mailbox,
     ALIASES: _aliases,
@@ -477,13 +486,18 @@ TOML_KINDS: Final = frozenset(
 """What is no plain text in an environment variable either."""
 
 
+LISTS: Final = frozenset(
+    (ADDRESSES, CHOICES, DURATIONS, NETWORKS, ORIGINS, PATTERNS, TEXTS)
+)
+
+
 def read_text(text: str, setting: Setting) -> Any:
     """The same from an environment variable or a file: plain text, or TOML where the
     value is a list or a table; a list of words may be given with commas."""
     raw: Any = text
     if setting.kind in TOML_KINDS:
         raw = _toml(text)
-    elif setting.kind in (ADDRESSES, CHOICES, DURATIONS, NETWORKS, TEXTS):
+    elif setting.kind in LISTS:
         words = [word.strip() for word in text.split(",") if word.strip()]
         raw = _toml(text) if text.lstrip().startswith("[") and '"' in text else words
     return read(raw, setting)
@@ -514,6 +528,10 @@ _ALLOWED: Final[Mapping[str, str]] = {
     ADDRESSES: 'a list of "host:port" or "unix:/path", such as ["[::]:25"]',
     NETWORKS: 'a list of networks, such as ["192.0.2.0/24", "2001:db8::/32"]',
     PATH: "the path of a folder",
+    FILE: "the path of a file",
+    NEXT_HOP: 'a next hop, such as "smtp://mail.example.org:25"',
+    PATTERNS: 'a list of domains, such as ["example.org", ".example.org"]',
+    ORIGINS: 'a list of senders, such as ["alice@example.org", "@example.net"]',
     HOSTNAME: 'a full host name such as "mx.example.org"',
     MAILBOX: 'an e-mail address such as "alice@example.org"',
     CERTIFICATES: 'a list of pairs: [{ certificate = "mx.crt", key = "mx.key" }]',

@@ -8,6 +8,7 @@ from typing import Final
 
 from fastsmtp.config.kinds import SOCKET_PATH
 from fastsmtp.config.meaning_policy import policy
+from fastsmtp.config.meaning_relay import relay, relay_domains
 from fastsmtp.config.meaning_submission import senders, submission
 from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
@@ -109,20 +110,6 @@ def _collide(one: str, other: str) -> bool:
     )
 
 
-def targets(config: Config, source: Source) -> Iterator[Problem]:
-    """Aliases and catch-alls lead to domains of this server."""
-    for path, address in _targets(config):
-        domain = address.rpartition("@")[2].lower()
-        if domain not in config.domains:
-            yield source.problem(
-                path,
-                f"leads to {domain}, which is not a domain of this server; mail is"
-                " not sent on yet",
-                f'"{address}"',
-                allowed="an address in " + ", ".join(sorted(config.domains)),
-            )
-
-
 def _targets(config: Config) -> Iterator[tuple[Key, str]]:
     for domain, options in config.domains.items():
         path: Key = ("domains", domain)
@@ -191,6 +178,8 @@ def postmaster(
     for domain, options in config.domains.items():
         address = f"postmaster@{domain}"
         named = any(alias.lower() == "postmaster" for alias in options.aliases)
+        if domain in config.relay_domains:
+            continue  # who has it there, has it
         if named or options.catch_all or (known is not None and known(address)):
             continue
         yield source.problem(
@@ -211,7 +200,8 @@ def strangers(config: Config, source: Source, known: Known) -> Iterator[Problem]
     for path, address in _targets(config):
         local, _, domain = address.lower().rpartition("@")
         plain = f"{local.partition('+')[0]}@{domain}"
-        if domain not in config.domains or plain in names or known(plain):
+        here = domain in config.domains and domain not in config.relay_domains
+        if not here or plain in names or known(plain):
             continue
         yield source.problem(
             path,
@@ -249,7 +239,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     hostname,
     folders,
     listeners,
-    targets,
     aliases_twice,
     loops,
     processes,
@@ -257,4 +246,6 @@ CHECKS: Final[tuple[Check, ...]] = (
     policy,
     tls,
     submission,
+    relay_domains,
+    relay,
 )

@@ -21,9 +21,13 @@ from fastsmtp.options import (
     option,
 )
 from fastsmtp.policy.options import (
+    CallAheadOptions,
+    DestinationOptions,
     DomainOptions,
     ListOptions,
     PolicyOptions,
+    RelayDomainOptions,
+    RelayOptions,
     SubmissionOptions,
 )
 from fastsmtp.smtp.options import LmtpOptions, SendOptions, SmtpOptions
@@ -101,6 +105,10 @@ class Config:
     dns: DnsOptions = field(default_factory=DnsOptions)
     policy: PolicyOptions = field(default_factory=PolicyOptions)
     domains: dict[str, DomainOptions]
+    relay_domains: dict[str, RelayDomainOptions] = field(default_factory=dict)
+    call_ahead: CallAheadOptions = field(default_factory=CallAheadOptions)
+    relay: list[RelayOptions] = field(default_factory=list)
+    destinations: dict[str, DestinationOptions] = field(default_factory=dict)
     dnsbl: dict[str, ListOptions] = field(default_factory=dict)
     hooks: dict[str, HookOptions] = field(default_factory=dict)
     metrics: MetricsOptions = field(default_factory=MetricsOptions)

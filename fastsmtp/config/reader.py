@@ -12,7 +12,6 @@ from fastsmtp.config.kinds import (
     Setting,
     Wrong,
     allowed,
-    name_fault,
     read,
     read_text,
     toml,
@@ -21,6 +20,7 @@ from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
 from fastsmtp.config.problem import Problem
 from fastsmtp.config.source import PREFIX, Source, dotted
+from fastsmtp.config.words import destination_fault, name_fault
 from fastsmtp.options import PATH
 
 SHOWN: Final = 60  # characters of a value in a message
@@ -45,13 +45,15 @@ class Reader:
         for name in ("data", "run"):
             if name in values:
                 values[name] = self.source.base / values[name]
+        place = self.source.base.joinpath
         if "hooks" in values:
-            values["hooks"] = {
-                name: hook.moved(self.source.base.joinpath)
-                for name, hook in values["hooks"].items()
-            }
+            values["hooks"] = {n: h.moved(place) for n, h in values["hooks"].items()}
         if "tls" in values:
-            values["tls"] = values["tls"].moved(self.source.base.joinpath)
+            values["tls"] = values["tls"].moved(place)
+        for name, each in values.get("relay_domains", {}).items():
+            values["relay_domains"][name] = each.moved(lambda path: str(place(path)))
+        for number, each in enumerate(values.get("relay", ())):
+            values["relay"][number] = each.moved(lambda path: str(place(path)))
         return Config(**values)
 
     def table(self, cls: type, raw: Mapping[str, Any], path: Key) -> dict[str, Any]:
@@ -73,6 +75,12 @@ class Reader:
             return hint(**self.table(hint, self.mapping(raw, path), path))
         if get_origin(hint) is dict and is_dataclass(get_args(hint)[1]):
             return self.named(get_args(hint)[1], raw, path)
+        if (
+            get_origin(hint) is list
+            and is_dataclass(get_args(hint)[0])
+            and not (field.metadata)
+        ):
+            return self.rows(get_args(hint)[0], raw, path)
         setting = Setting(field.metadata["kind"], hint, field.metadata)
         value = self.setting(setting, raw, path)
         needed = field.default is MISSING and field.default_factory is MISSING
@@ -110,10 +118,27 @@ class Reader:
             values = self.table(cls, {}, (*path, name))
             found.setdefault(name, cls(**values))
         wrong = any(problem.key.startswith("domains") for problem in self.problems)
-        if found or wrong or not needed:
+        elsewhere = needed and self.source.tree.get("relay_domains")
+        if found or wrong or elsewhere or not needed:
             return found
         self.missing(path, None)
         return ABSENT
+
+    def rows(self, cls: Any, raw: Any, path: Key) -> Any:
+        """`[[relay]]`: tables in order."""
+        if raw is ABSENT:
+            return ABSENT
+        if not isinstance(raw, list):
+            advice = f"write [[{dotted(path)}]]"
+            self.wrong(path, raw, Fault("is a list of tables", advice=advice))
+            return ABSENT
+        found = []
+        for number, inner in enumerate(raw):
+            here = (*path, number)
+            values = self.table(cls, self.mapping(inner, here), here)
+            if self.whole(cls, values):
+                found.append(cls(**values))
+        return found
 
     @staticmethod
     def whole(cls: Any, values: Mapping[str, Any]) -> bool:
@@ -270,6 +295,8 @@ def hook_name_fault(name: str) -> str | None:
 
 NAMES: Final = {
     "domains": (name_fault, 'a domain such as "example.org"', True),
+    "relay_domains": (name_fault, 'a domain such as "example.org"', False),
+    "destinations": (destination_fault, '"example.org", ".example.org" or "*"', False),
     "dnsbl": (name_fault, 'the domain of a list, "zen.example.net"', False),
     "hooks": (hook_name_fault, "letters, digits, _ and -, at most 32", False),
 }

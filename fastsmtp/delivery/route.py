@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from fastsmtp.auth.accounts import Account
-from fastsmtp.policy.recipients import Foreign, Unknown, Verdict
+from fastsmtp.policy.recipients import Foreign, Relayed, Unknown, Verdict
 
 
 class Destination(NamedTuple):
@@ -53,8 +53,10 @@ class Route:
         verdict = self._resolve(address)
         if isinstance(verdict, Unknown):
             raise NoRoute("no such user here")
-        if isinstance(verdict, Foreign):
+        if isinstance(verdict, Foreign | Relayed):
             raise Elsewhere("not a domain of ours")
+        if verdict.foreign:
+            raise Elsewhere("an alias leads to other servers, too")
         found = []
         for name in verdict.accounts:
             account = self._lookup(name)

@@ -36,10 +36,10 @@ class DomainOptions:
     """A `[domains."example.test"]` table."""
 
     catch_all: str = option(
-        "", "account or alias that takes what no other address takes", MAILBOX
+        "", "address that takes what no other address here takes", MAILBOX
     )
     aliases: dict[str, list[str]] = option(
-        {}, "local part = local addresses its mail goes to", ALIASES
+        {}, "local part = addresses its mail goes to, here or elsewhere", ALIASES
     )
 
 
@@ -180,7 +180,10 @@ class RelayDomainOptions:
         NEXT_HOP,
     )
     recipients: list[str] = option(
-        [], "local parts that exist there; others are refused; empty: see below", TEXTS
+        [],
+        "local parts that exist there; others are refused; without this, a file and"
+        " call_ahead all are taken",
+        TEXTS,
     )
     recipients_file: str = option(
         "",
@@ -191,7 +194,7 @@ class RelayDomainOptions:
     call_ahead: bool = option(
         False,
         "ask the next hop about each recipient that is not listed, and remember what it"
-        " said; without that and without a list all are taken",
+        " said",
         SWITCH,
     )
     when_silent: Literal["accept", "defer"] = option(
@@ -267,12 +270,6 @@ class DestinationOptions:
     connections: int = option(
         20, "connections to it at once", COUNT, low=1, high=10_000
     )
-    concurrency: int = option(
-        0,
-        "messages under way to it at once; 0: as many as connections",
-        COUNT,
-        high=10_000,
-    )
     rate: int = option(0, "messages to it in a minute; 0 is no limit", COUNT)
     reuse: int = option(
         100, "messages over one connection before it is closed", COUNT, low=1
@@ -280,7 +277,7 @@ class DestinationOptions:
     tls: TlsLevel = option(
         "",
         "none: no TLS; may: TLS where it is offered; encrypt: nothing without TLS;"
-        " verify: and only to a host whose certificate has its name; unset: may",
+        " verify: and only to a host whose certificate has its name; unset: as in [send]",
         CHOICE,
     )
 

@@ -203,6 +203,7 @@ class Relaying:
     relay_domains  by name, what is passed on to one server
     relay          in order
     destinations   by name, limits and demands
+    tls            what is demanded where no table says anything
     """
 
     def __init__(
@@ -211,7 +212,9 @@ class Relaying:
         relay_domains: Mapping[str, RelayDomainOptions] | None = None,
         relay: Sequence[RelayOptions] = (),
         destinations: Mapping[str, DestinationOptions] | None = None,
+        tls: Tls = "may",
     ) -> None:
+        self._tls = tls
         self._local = frozenset(_pattern(name) for name in domains)
         self._relayed = {
             _pattern(name): (options, read_via(options.next_hop))
@@ -312,7 +315,7 @@ class Relaying:
             implicit_tls=via.implicit_tls,
             credentials=credentials,
         )
-        usual: Tls = self.limits(hop).tls or "may"
+        usual: Tls = self.limits(hop).tls or self._tls
         if hop.host.startswith("/"):
             usual = "none"
         if via.implicit_tls and usual in ("none", "may"):
