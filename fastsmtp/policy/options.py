@@ -277,7 +277,8 @@ class DestinationOptions:
     tls: TlsLevel = option(
         "",
         "none: no TLS; may: TLS where it is offered; encrypt: nothing without TLS;"
-        " verify: and only to a host whose certificate has its name; unset: as in [send]",
+        " verify: and only to a host whose certificate has its name; unset: as in"
+        " [send]",
         CHOICE,
     )
 
