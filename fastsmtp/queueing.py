@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from fastsmtp.config import Config
@@ -13,7 +14,7 @@ from fastsmtp.delivery.record import Cells, Recorder
 from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.telling import Telling
 from fastsmtp.delivery.worker import LocalAttempts
-from fastsmtp.policy.relaying import NextHop, Relaying
+from fastsmtp.policy.relaying import LOCAL, NextHop, Relaying
 from fastsmtp.queue import actives
 from fastsmtp.queue.message import Queued, Standing, queue_id
 from fastsmtp.queue.schedule import Schedule
@@ -29,7 +30,10 @@ def now_ms() -> int:
 
 
 def relaying(config: Config) -> Relaying:
-    return Relaying(config.domains)
+    return Relaying(
+        *(config.domains, config.relay_domains, config.relay),
+        *(config.destinations, config.send.tls),
+    )
 
 
 class Ways(Protocol):
@@ -99,11 +103,19 @@ def dispatcher(
     schedule = Schedule(store, now_ms, LoopAlarm(), options.active)
     recorder = Recorder(store, schedule, cells, notices, told)
     local = LocalAttempts(store, ways.route, told.failed)
+    return Dispatcher(recorder, local, next_hop(ways), options)
 
-    def next_hop(queued: Queued, address: str) -> NextHop:
-        return ways.relaying.next_hop(queued.envelope.reverse_path, address)
 
-    return Dispatcher(recorder, local, next_hop, options)
+def next_hop(ways: Ways) -> Callable[[Queued, str], NextHop]:
+    """Where mail of an entry goes, by its envelope and the recipient."""
+
+    def find(queued: Queued, address: str) -> NextHop:
+        relaying = ways.relaying
+        if relaying.shared(address) and ways.route.is_here(address):
+            return LOCAL
+        return relaying.next_hop(queued.envelope.reverse_path, address)
+
+    return find
 
 
 async def tell_active(schedule: Schedule, cells: "memoryview[int]") -> None:

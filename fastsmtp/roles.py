@@ -46,7 +46,6 @@ from fastsmtp.net.dns import Resolver
 from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients
-from fastsmtp.policy.relaying import Relaying
 from fastsmtp.policy.senders import Senders
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import actives, layout, listing
@@ -195,10 +194,7 @@ class People:
             lambda name: lookup(name) is not None,
             passed=passed(config.relay_domains, self._fault),
         )
-        self.relaying = Relaying(
-            *(config.domains, config.relay_domains, config.relay),
-            *(config.destinations, config.send.tls),
-        )
+        self.relaying = queueing.relaying(config)
 
     def changed(self) -> None:
         self.directory.changed()

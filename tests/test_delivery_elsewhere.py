@@ -5,14 +5,24 @@ from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
-from village import NOW, Village, envelope, village
+from village import DOMAIN, NOW, SPLIT, Village, envelope, village
 
+from fastsmtp.auth.accounts import Account, encode_account
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.dispatch import PROBES
 from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.mailbox import account
+from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import moves
-from fastsmtp.queue.message import Standing, State, decode_envelope, encode_envelope
+from fastsmtp.queue.message import (
+    Envelope,
+    Recipient,
+    Standing,
+    State,
+    decode_envelope,
+    encode_envelope,
+)
 from fastsmtp.queue.timing import STEADY
 from fastsmtp.smtp.letter import Answer
 from fastsmtp.store import keys
@@ -330,3 +340,66 @@ async def test_it_is_not_more_than_so_many_at_a_time(town: Village) -> None:
     await town.work(NOW + MINUTE, DeliveryOptions(active=7))
     assert queue_rows(town) == []
     assert most == 7
+
+
+@village
+async def test_an_alias_may_lead_to_other_servers(town: Village) -> None:
+    id = await town.send("both", "away", FAR)
+    assert await town.inbox("alice") == [id]
+    (entry,) = await town.queue()
+    assert [(t.address, t.recipient) for t in entry.queued.targets] == [
+        (FAR, f"both@{DOMAIN}"),
+        ("x@pass.test", f"both@{DOMAIN}"),
+    ]
+    await town.work(NOW + MINUTE)
+    assert town.far.times("far.test") == town.far.times("pass.test") == 1
+    assert town.failures == []
+    assert queue_rows(town) == []
+
+
+@village
+async def test_a_domain_may_be_here_in_part(town: Village) -> None:
+    """What is released later is delivered by the queue, here and there."""
+    to = tuple(Recipient(f"{name}@{SPLIT}") for name in ("it", "alias", "there"))
+    later = Envelope("s@far.test", to, NOW, 10, release=NOW + HOUR)
+    town.ids["alias"] = await account.create(
+        town.store,
+        f"alias@{SPLIT}",
+        lambda id: encode_account(Account(id, f"alias@{SPLIT}")),
+    )
+    town.changed()
+    id = await town.store.append(Kind.MAIL, encode_envelope(later), b"body\r\n")
+    async with town.keeping():
+        await town.store.applied(id)
+    await town.work(NOW + 2 * HOUR)
+    assert await town.inbox("alice") == await town.inbox("alias") == [id]
+    sent = [target.address for job in town.far.jobs for target in job.targets]
+    assert sent == [f"it@{SPLIT}", f"there@{SPLIT}"]
+    assert {job.hop.key for job in town.far.jobs} == {"lmtp:/run/split"}
+    assert queue_rows(town) == []
+
+
+@village
+async def test_who_waits_here_does_not_keep_others_from_leaving(town: Village) -> None:
+    """A mailbox in trouble, and a next hop for the same domain."""
+    town.ids["ill"] = await account.create(
+        *(town.store, f"ill@{SPLIT}"),
+        lambda id: encode_account(Account(id, f"ill@{SPLIT}")),
+    )
+    town.changed()
+    part, key = town.ids["ill"], keys.mailbox(INBOX)
+    good = town.store.peek(part, key) or b""
+    await town.store.commit(part, puts=[(key, b"broken")])
+    await town.send(f"ill@{SPLIT}", f"there@{SPLIT}")
+    await town.work(NOW + 3 * HOUR)
+    assert [t.address for job in town.far.jobs for t in job.targets] == [
+        f"there@{SPLIT}"
+    ]
+    (entry,) = await town.queue()
+    waiting = [t for t in entry.queued.targets if t.standing == Standing.WAITING]
+    assert [t.address for t in waiting] == [f"ill@{SPLIT}"]
+    assert waiting[0].attempts > 3
+    await town.store.commit(part, puts=[(key, good)])
+    await town.work(NOW + DAY)
+    assert len(await town.inbox("ill")) == 1
+    assert queue_rows(town) == []

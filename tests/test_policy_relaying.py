@@ -198,6 +198,22 @@ def test_tls_is_what_the_server_says_where_no_table_does() -> None:
     assert [hop.tls for hop in hops] == ["encrypt", "verify", "none"]
 
 
+@pytest.mark.parametrize(
+    ("address", "shared"),
+    [
+        ("x@Split.test", True),
+        ("x@example.org", False),
+        ("x@back.test", False),
+        ("x@far.test", False),
+        ("x@a..b", False),
+        ("postmaster", False),
+    ],
+)
+def test_a_domain_may_be_here_in_part(address: str, shared: bool) -> None:
+    assert TABLE.shared(address) is shared
+    assert not Relaying(["split.test"]).shared(address)
+
+
 def test_logins_are_found_by_the_credentials_of_a_hop() -> None:
     assert TABLE.logins[SMART.credentials] == ("news", "/run/secret")
 

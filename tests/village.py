@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from fastsmtp import queueing
 from fastsmtp.auth.accounts import Account, Directory, decode_account, encode_account
 from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
@@ -21,9 +22,9 @@ from fastsmtp.errors import Damaged
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox import values as mailbox_values
 from fastsmtp.mailbox.mailbox import INBOX
-from fastsmtp.policy.options import DomainOptions
-from fastsmtp.policy.recipients import Recipients
-from fastsmtp.policy.relaying import LOCAL, NextHop
+from fastsmtp.policy.options import DomainOptions, RelayDomainOptions
+from fastsmtp.policy.recipients import Passed, Recipients
+from fastsmtp.policy.relaying import Relaying
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import listing, moves
 from fastsmtp.queue.message import (
@@ -44,7 +45,11 @@ DOMAIN = "example.test"
 ALIASES = {
     "all": [f"alice@{DOMAIN}", f"bob@{DOMAIN}", f"carol@{DOMAIN}"],
     "some": [f"bob@{DOMAIN}", f"carol@{DOMAIN}"],
+    "both": [f"alice@{DOMAIN}", "someone@far.test", "x@pass.test"],
+    "away": ["someone@far.test"],
 }
+SPLIT = "split.test"
+"""A domain whose mail goes to another server when nobody has it here."""
 
 
 def at(name: str) -> str:
@@ -92,12 +97,10 @@ class Sun:
         self.village.pass_by(max(int(seconds * 1000), 1))
 
 
-def next_hop(queued: Queued, address: str) -> NextHop:
-    """The far side of `FarAway` for all that is not the village's own."""
-    domain = address.rpartition("@")[2]
-    if not domain or domain == DOMAIN:
-        return LOCAL
-    return NextHop("smtp", domain, 25, True, key=f"smtp:{domain}")
+RELAYING = Relaying(
+    (DOMAIN, SPLIT), {SPLIT: RelayDomainOptions(next_hop="lmtp:///run/split")}
+)
+"""All that is not the village's own is beyond, see `FarAway`."""
 
 
 class FarAway:
@@ -146,10 +149,16 @@ class Village:
         self.directory = Directory(
             lambda name: store.peek(keys.DIRECTORY, keys.account(name))
         )
-        domains = {DOMAIN: DomainOptions(aliases=ALIASES)}
+        domains = {
+            DOMAIN: DomainOptions(aliases=ALIASES),
+            SPLIT: DomainOptions(aliases={"it": [f"alice@{DOMAIN}", f"it@{SPLIT}"]}),
+        }
         policy = Recipients(
-            domains, lambda name: self.directory.lookup(name) is not None
+            domains,
+            lambda name: self.directory.lookup(name) is not None,
+            passed={"pass.test": Passed(), SPLIT: Passed()},
         )
+        self.relaying = RELAYING
         self.route = Route(policy.resolve, self.directory.lookup)
         self.deliveries = fresh(counts.CELLS)
         self.events = fresh(events.CELLS)
@@ -243,7 +252,8 @@ class Village:
         recorder = Recorder(store, schedule, cells, self, self)
         local = LocalAttempts(store, self.route, self.failed, lambda: self.steady)
         self.dispatcher = dispatcher = Dispatcher(
-            recorder, local, next_hop, options, lambda: self.steady
+            *(recorder, local, queueing.next_hop(self), options),
+            lambda: self.steady,
         )
         self.deliver.entered = schedule.noted
         self.far.dispatcher = dispatcher

@@ -331,10 +331,7 @@ def _word(fault_of: Callable[[str], str | None], raw: Any, setting: Setting) -> 
 
 
 def _hostname(raw: Any, setting: Setting) -> str:
-    text = _text(raw, setting)
-    if fault := name_fault(text):
-        raise Wrong(Fault(fault))
-    return text
+    return _word(name_fault, raw, setting)
 
 
 def _mailbox(raw: Any, setting: Setting) -> str:

@@ -214,8 +214,17 @@ class Dispatcher:
             if target.standing == Standing.WAITING
             and destination_of(target.address) == name
         ]
-        address = targets[0].address if targets else ""
-        return self._next_hop(held.queued, address), targets
+        if not targets:
+            return self._next_hop(held.queued, ""), targets
+        first = min(targets, key=lambda target: target.due)
+        hop = self._next_hop(held.queued, first.address)
+        if len(targets) > 1:  # a domain may be here in part: the others come next
+            targets = [
+                target
+                for target in targets
+                if self._next_hop(held.queued, target.address) == hop
+            ]
+        return hop, targets
 
     def _keeps(self, hop: NextHop, now: int) -> bool:
         """Whether the mail for this next hop stays in the queue for now."""

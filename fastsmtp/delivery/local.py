@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastsmtp.delivery.inboxes import Inboxes
-from fastsmtp.delivery.route import Elsewhere, NoRoute, Route
+from fastsmtp.delivery.route import Destination, Elsewhere, NoRoute, Route
 from fastsmtp.delivery.tally import LocalTally
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.queue import backoff, moves
@@ -89,19 +89,20 @@ class LocalDelivery:
         puts: list[Put] = []
         done: dict[int, None] = {}  # a set that keeps its order
         targets: list[Target] = []
-        mail, route = Mail(record.id, record.length, envelope.arrived), self._route
+        named: set[str] = set()  # who is among the targets already
+        mail = Mail(record.id, record.length, envelope.arrived)
         first = max(envelope.arrived, envelope.release)  # when it is tried first
         for recipient in envelope.recipients:
             address = recipient.address
             try:
-                destinations = () if _later(envelope, recipient) else route(address)
-            except Elsewhere:
-                destinations = ()
+                destinations, there = self._ways(address, _later(envelope, recipient))
             except Exception as error:
                 targets.append(self._defer(record, address, address, error))
                 continue
-            if not destinations:
-                targets.append(Target(address, address, due=first))
+            for each in there:
+                if each not in named:
+                    named.add(each)
+                    targets.append(Target(each, address, due=first))
             for part, name in destinations:
                 if part in done:
                     continue
@@ -120,6 +121,24 @@ class LocalDelivery:
         failed = sum(target.attempts for target in targets)
         self._count(len(done), failed, now - start, now - envelope.arrived / 1000)
         return Writes(puts, [], refs, {keys.QUEUE: adds} if adds else {})
+
+    def _ways(
+        self, address: str, later: bool
+    ) -> tuple[tuple[Destination, ...], tuple[str, ...]]:
+        """Accounts that get it now, and addresses that the queue is to have. Raises
+        `NoRoute`."""
+        try:
+            found = self._route(address)
+        except Elsewhere as away:
+            if not later:
+                return away.here, away.there
+            names = [to.address for to in away.here]
+            return (), (*names, *away.there)
+        except NoRoute:
+            if not later:
+                raise
+            return (), (address,)
+        return ((), (address,)) if later else (found, ())
 
     def _add(self, part: int, mail: Mail, read: Read) -> list[Put]:
         """One email into the INBOX of one account."""

@@ -22,7 +22,16 @@ class NoRoute(Exception):
 
 
 class Elsewhere(NoRoute):
-    """It is no domain of ours."""
+    """Other servers get it, too, or they alone.
+
+    here   accounts that get a copy
+    there  addresses to which it is to be sent
+    """
+
+    def __init__(self, here: tuple[Destination, ...], there: tuple[str, ...]) -> None:
+        super().__init__(f"leads to {', '.join(there)}")
+        self.here = here
+        self.there = there
 
 
 class Route:
@@ -45,7 +54,8 @@ class Route:
         self.known: dict[str, tuple[Destination, ...]] = {}
 
     def __call__(self, address: str) -> tuple[Destination, ...]:
-        """Every account that is to get a copy, at least one. Raises `NoRoute`."""
+        """Every account that is to get a copy, at least one. Raises `NoRoute`, and
+        `Elsewhere` when accounts are not all."""
         return self.known.get(address) or self._find(address)
 
     def _find(self, address: str) -> tuple[Destination, ...]:
@@ -54,19 +64,30 @@ class Route:
         if isinstance(verdict, Unknown):
             raise NoRoute("no such user here")
         if isinstance(verdict, Foreign | Relayed):
-            raise Elsewhere("not a domain of ours")
-        if verdict.foreign:
-            raise Elsewhere("an alias leads to other servers, too")
+            raise Elsewhere((), (address,))
         found = []
         for name in verdict.accounts:
             account = self._lookup(name)
             if account is None:
                 raise NoRoute(f"the account {name} behind it is gone")
             found.append(Destination(account.id, name))
+        destinations = tuple(found)
+        if verdict.foreign:
+            raise Elsewhere(destinations, verdict.foreign)
         if len(known) >= self.LIMIT:
             known.clear()
-        destinations = known[address] = tuple(found)
+        known[address] = destinations
         return destinations
+
+    def is_here(self, address: str) -> bool:
+        """Whether it is an account or alias of ours, and not for another server."""
+        try:
+            self(address)
+        except Elsewhere as away:
+            return address not in away.there
+        except NoRoute:
+            return True
+        return True
 
     def changed(self) -> None:
         """Accounts or aliases have changed: ask again. From any thread."""

@@ -17,7 +17,7 @@ from typing import Final
 
 from fastsmtp.delivery.attempt import Attempt
 from fastsmtp.delivery.local import reason
-from fastsmtp.delivery.route import Destination, Route
+from fastsmtp.delivery.route import Destination, Elsewhere, Route
 from fastsmtp.errors import Conflict, StoreUnavailable
 from fastsmtp.mailbox.account import open_box
 from fastsmtp.mailbox.mailbox import INBOX, Mail
@@ -58,8 +58,12 @@ class LocalAttempts:
         made = Attempt(held.id, destination, {}, "local", "local")
         for target in targets:
             try:
-                for to in self._route(target.address):
+                destinations, there = self._ways(target.address)
+                for to in destinations:
                     await self._deliver(held, to, done, marks)
+                made.more += tuple(
+                    Target(each, target.recipient, due=target.due) for each in there
+                )
             except StoreUnavailable:
                 raise
             except Exception as error:
@@ -70,6 +74,16 @@ class LocalAttempts:
         made.done, made.marks = tuple(done), tuple(marks)
         made.seconds = self._clock() - start
         return made
+
+    def _ways(self, address: str) -> tuple[tuple[Destination, ...], tuple[str, ...]]:
+        """Accounts, and addresses of other servers that an alias leads to as well.
+        Raises `NoRoute`."""
+        try:
+            return self._route(address), ()
+        except Elsewhere as away:
+            if address in away.there:
+                raise  # it is not for us to deliver
+            return away.here, away.there
 
     async def _deliver(
         self,

@@ -251,6 +251,12 @@ class Relaying:
             hop = self._known[domain, number] = self._find(domain, number)
         return hop
 
+    def shared(self, address: str) -> bool:
+        """Whether it is in a domain that is local and relayed: `next_hop` speaks of
+        those who are not here."""
+        name = in_dns(split(address)[1]) if self._relayed else None
+        return name in self._relayed and name in self._local
+
     def limits(self, hop: NextHop, hosts: Iterable[str] = ()) -> DestinationOptions:
         """Of the table that names the next hop, else one of its MX `hosts`, else all.
 
