@@ -43,9 +43,11 @@ from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.mailbox import account
 from fastsmtp.net.certificates import Certificates, Expiries
 from fastsmtp.net.dns import Resolver
+from fastsmtp.net.exchangers import HostsFile, Ours, Search
+from fastsmtp.options import split_address, unix_path
 from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
-from fastsmtp.policy.recipients import Recipients
+from fastsmtp.policy.recipients import Recipients, Verdict
 from fastsmtp.policy.senders import Senders
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import actives, layout, listing
@@ -53,7 +55,8 @@ from fastsmtp.queue.message import State, queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
-from fastsmtp.serve.checks import Checks
+from fastsmtp.serve.callahead import CallAhead
+from fastsmtp.serve.checks import NONE, Checks
 from fastsmtp.serve.control import ControlServer
 from fastsmtp.serve.http import HttpServer
 from fastsmtp.serve.http import watching as routes
@@ -180,9 +183,7 @@ class People:
         self.domains: dict[str, DomainOptions] = {}
         self._fault = fault
         self._set(config)
-        self.route = Route(
-            lambda address: self.recipients.resolve(address), self.directory.lookup
-        )
+        self.route = Route(self.resolve, self.directory.lookup)
         self.forget = store.watch(keys.DIRECTORY, self.changed)
 
     def _set(self, config: Config) -> None:
@@ -195,6 +196,11 @@ class People:
             passed=passed(config.relay_domains, self._fault),
         )
         self.relaying = queueing.relaying(config)
+        self.relay_domains = config.relay_domains
+
+    def resolve(self, address: str) -> Verdict:
+        """See `policy.recipients.Recipients`."""
+        return self.recipients.resolve(address)
 
     def changed(self) -> None:
         self.directory.changed()
@@ -305,6 +311,7 @@ async def receiving(
         certificates = await stack.enter_async_context(certified(process))
         hooks = await stack.enter_async_context(deciding(process))
         dns = await stack.enter_async_context(looking_up(process))
+        ahead = await stack.enter_async_context(calling_ahead(process, people))
         users = Users(process, people)
         stack.callback(users.logins.close)
         smtpds = []
@@ -313,6 +320,7 @@ async def receiving(
             checks = hooks.checks(listener)
             if terms.submission is not None:
                 checks = Checks(rcpt=(Way(people.relaying),)) + checks
+            checks = ahead + checks
             terms = replace(terms, checks=checks, behind=store.behind, dns=dns)
             smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
             smtpds.append(smtpd)
@@ -344,6 +352,36 @@ async def looking_up(process: Process) -> AsyncIterator[Dns | None]:
         yield Dns(resolver, config.dnsbl, cells, process.report)
     finally:
         await resolver.close()
+
+
+@asynccontextmanager
+async def calling_ahead(process: Process, people: People) -> AsyncIterator[Checks]:
+    """The question to next hops whether they have a recipient; none when no relay
+    domain wants it."""
+    config = process.config
+    if not any(each.call_ahead for each in config.relay_domains.values()):
+        yield NONE
+        return
+    resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
+    ours = Ours(listening(config))
+    search = Search(resolver, (config.hostname,), ours, HostsFile())
+    options, ca_file = config.call_ahead, config.send.ca_file
+    ahead = CallAhead(options, config.hostname, people, search, ca_file=ca_file)
+    try:
+        yield Checks(rcpt=(ahead,))
+    finally:
+        ahead.close()
+        await resolver.close()
+
+
+def listening(config: Config) -> list[tuple[str, int]]:
+    """Where this server takes mail, so that it does not turn to itself."""
+    addresses = [
+        address
+        for listener in ("smtp", "submission", "submissions")
+        for address in config.listeners.get(listener, ())
+    ]
+    return [split_address(address) for address in addresses if not unix_path(address)]
 
 
 @asynccontextmanager

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from fastsmtp import metrics
-from fastsmtp.config import Config
 from fastsmtp.delivery.conversation import Switchboard
 from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.fitting import fitted
@@ -20,10 +19,9 @@ from fastsmtp.delivery.post import SOCKET, Clerk, Direct, Senders
 from fastsmtp.delivery.relay import Relay, Sink
 from fastsmtp.net.dns import Resolver
 from fastsmtp.net.exchangers import HostsFile, Ours, Search
-from fastsmtp.options import split_address, unix_path
 from fastsmtp.policy.relaying import Relaying
 from fastsmtp.queueing import relaying
-from fastsmtp.roles import Process, at_once, running
+from fastsmtp.roles import Process, at_once, listening, running
 from fastsmtp.store.base import Blob
 from fastsmtp.store.lmdb import LmdbStore
 
@@ -42,16 +40,6 @@ class StoredBodies:
 
     def open(self, id: int) -> Blob:
         return at_once(self._store.blob_open(id))
-
-
-def listening(config: Config) -> list[tuple[str, int]]:
-    """Where this server takes mail, so that it does not send it to itself."""
-    addresses = [
-        address
-        for listener in ("smtp", "submission", "submissions")
-        for address in config.listeners.get(listener, ())
-    ]
-    return [split_address(address) for address in addresses if not unix_path(address)]
 
 
 @asynccontextmanager

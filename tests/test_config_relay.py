@@ -92,6 +92,11 @@ def test_good_tables(tmp_path: Path, more: str) -> None:
             'error 3 relay_domains."far.test".tls cannot be had through a Unix socket',
         ),
         (
+            '[relay_domains."far.test"]\nnext_hop = "smtp://a.test"\n'
+            'call_ahead = true\n[send]\ntls = "encrypt"\n',
+            'error 3 relay_domains."far.test".call_ahead asks in clear',
+        ),
+        (
             '[relay_domains."example.test"]\nnext_hop = "mx"\n'
             '[domains."b.test"]\ncatch_all = "x@example.test"\n'
             '[relay_domains."b.test"]\nnext_hop = "mx"\n',

@@ -15,7 +15,7 @@ from fastsmtp.net.exchangers import Ours
 from fastsmtp.options import split_address, unix_path
 from fastsmtp.policy.options import RelayDomainOptions, RelayOptions
 from fastsmtp.policy.recipients import Passed, names_in
-from fastsmtp.policy.relaying import Via, read_via
+from fastsmtp.policy.relaying import Relaying, Via, read_via
 
 SECRET_MOST: Final = 64 * 1024  # octets of a file that can be a password
 
@@ -33,6 +33,10 @@ def relay_domains(config: Config, source: Source) -> Iterator[Problem]:
             if fault := local_part_fault(name):
                 place = (*path, "recipients", index)
                 yield source.problem(place, fault, f'"{name}"')
+        if options.call_ahead and _asks_in_clear(config, domain):
+            text = "asks in clear, and TLS is demanded of this next hop"
+            advice = "smtps:// begins with TLS; or name the recipients in a file"
+            yield source.problem((*path, "call_ahead"), text, advice=advice)
         if options.recipients_file:
             yield from _file(source, path, options.recipients_file, domain)
         local = config.domains.get(domain)
@@ -44,6 +48,14 @@ def relay_domains(config: Config, source: Source) -> Iterator[Problem]:
                 f'"{local.catch_all}"',
                 severity="warning",
             )
+
+
+def _asks_in_clear(config: Config, domain: str) -> bool:
+    table = Relaying(
+        *((), config.relay_domains, (), config.destinations), config.send.tls
+    )
+    hop = table.next_hop("", f"postmaster@{domain}")
+    return hop.tls in ("encrypt", "verify") and not hop.implicit_tls
 
 
 def _file(source: Source, path: Key, file: str, domain: str) -> Iterator[Problem]:
