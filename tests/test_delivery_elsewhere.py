@@ -373,7 +373,7 @@ async def test_a_domain_may_be_here_in_part(town: Village) -> None:
         await town.store.applied(id)
     await town.work(NOW + 2 * HOUR)
     assert await town.inbox("alice") == await town.inbox("alias") == [id]
-    sent = [target.address for job in town.far.jobs for target in job.targets]
+    sent = [r.address for job in town.far.jobs for r in job.envelope.recipients]
     assert sent == [f"it@{SPLIT}", f"there@{SPLIT}"]
     assert {job.hop.key for job in town.far.jobs} == {"lmtp:/run/split"}
     assert queue_rows(town) == []
@@ -392,7 +392,7 @@ async def test_who_waits_here_does_not_keep_others_from_leaving(town: Village) -
     await town.store.commit(part, puts=[(key, b"broken")])
     await town.send(f"ill@{SPLIT}", f"there@{SPLIT}")
     await town.work(NOW + 3 * HOUR)
-    assert [t.address for job in town.far.jobs for t in job.targets] == [
+    assert [r.address for job in town.far.jobs for r in job.envelope.recipients] == [
         f"there@{SPLIT}"
     ]
     (entry,) = await town.queue()
@@ -403,3 +403,17 @@ async def test_who_waits_here_does_not_keep_others_from_leaving(town: Village) -
     await town.work(NOW + DAY)
     assert len(await town.inbox("ill")) == 1
     assert queue_rows(town) == []
+
+
+@village
+async def test_what_waits_for_a_dead_next_hop_is_given_up_too(town: Village) -> None:
+    """Nobody tries most of it: the next hop is only asked now and then."""
+    town.far.says["far.test"] = DEAD
+    town.far.unreached.add("far.test")
+    for n in range(60):
+        await town.send(f"u{n}@far.test")
+    await town.work(NOW + 6 * DAY, DeliveryOptions(hop_active=1, hop_pause=3600.0))
+    assert queue_rows(town) == []
+    assert town.events[events.EXPIRED] == 60
+    late = {id for id, after in town.notices if after.late}
+    assert len(late) == 60

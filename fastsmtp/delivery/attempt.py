@@ -88,9 +88,8 @@ def settle(id: int, queued: Queued, attempt: Attempt, terms: Terms) -> After:
         targets.append(target)
     known = {target.address for target in targets}
     targets += [target for target in attempt.more if target.address not in known]
-    after.late = not queued.warned and any(
-        _is_late(queued, changed.target, terms) for changed in after.changed
-    )
+    waiting = any(c.target.standing == Standing.WAITING for c in after.changed)
+    after.late = waiting and is_late(queued, terms)
     after.queued = replace(
         rested(queued, tuple(targets)),
         done=tuple(dict.fromkeys((*queued.done, *attempt.done))),
@@ -153,8 +152,9 @@ def expired(queued: Queued, terms: Terms) -> bool:
     return now - since >= 1000 * terms.options.give_up
 
 
-def _is_late(queued: Queued, target: Target, terms: Terms) -> bool:
-    if target.standing != Standing.WAITING or not terms.trusted:
+def is_late(queued: Queued, terms: Terms) -> bool:
+    """Whether the sender is to be told that it waits, and was not."""
+    if queued.warned or not terms.trusted:
         return False
     envelope, now = queued.envelope, terms.now
     if envelope.by and now >= envelope.by:

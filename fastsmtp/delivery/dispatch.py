@@ -8,12 +8,12 @@ a while, longer each time, and then tried with a few messages before it gets mor
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Final, Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from fastsmtp.delivery.attempt import Attempt, Terms, rested
+from fastsmtp.delivery.attempt import Attempt, Terms, expired, is_late, rested
 from fastsmtp.delivery.jobs import Job, Key, job_of
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.record import TROUBLE, Recorder
@@ -98,7 +98,7 @@ class Dispatcher:
         self._clock = Steadiness(schedule.now(), steady())
         self._hops: dict[str, Hop] = {}
         self._active = 0
-        self._postponing: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._here: asyncio.Queue[tuple[Held, str, list[Target]]] = asyncio.Queue()
         recorder.terms, recorder.recorded = self.terms, self._recorded
 
@@ -203,9 +203,13 @@ class Dispatcher:
             self.schedule.done(name, due.id)
             self.schedule.alarm.ring()
 
-        task = asyncio.ensure_future(postpone())
-        self._postponing.add(task)
-        task.add_done_callback(self._postponing.discard)
+        self._soon(postpone())
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside the rounds; it ends by itself."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _whither(self, held: Held, name: str) -> tuple[NextHop, list[Target]]:
         targets = [
@@ -325,6 +329,39 @@ class Dispatcher:
         pause = min(pause, self._options.hop_pause_most)
         chance = backoff.chance_of(attempt.id)
         hop.paused = now + backoff.pause(1, chance, (pause,))
+        self._soon(self._age(attempt))
+
+    async def _age(self, failed: Attempt) -> None:
+        """A next hop cannot be reached, so what waits for it is not even tried: that
+        must not keep it for ever, nor its senders in the dark. What is old enough to be
+        given up, or to be told of, has failed with this attempt."""
+        terms, options = self.terms(), self._options
+        if not terms.trusted:
+            return
+        ages = [age for age in (options.give_up, options.delay_warning) if age]
+        name = failed.destination
+        arrived = terms.now - int(1000 * min(ages))
+        for id in await self.schedule.aged(name, arrived):
+            held = self._read_quietly(id)
+            if held is None or id in self.schedule.ids_at(name):
+                continue
+            if expired(held.queued, terms) or is_late(held.queued, terms):
+                self._fail(held, failed)
+
+    def _fail(self, held: Held, like: Attempt) -> None:
+        hop, targets = self._whither(held, like.destination)
+        if hop.key != like.hop or not like.answers:
+            return
+        said = next(iter(like.answers.values()))
+        self.schedule.hold_active(like.destination, held.id, moves.tally(held.queued))
+        self._active += 1
+        answers = {target.address: said for target in targets}
+        self._recorder.put(
+            Attempt(
+                *(held.id, like.destination, answers, like.transport),
+                *(like.hop, like.host, False),
+            )
+        )
 
     def _relieve(self, key: str, hop: Hop) -> None:
         """Let destinations come again that wait for this next hop."""

@@ -18,12 +18,13 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
-from fastsmtp.queue.moves import Tally, decode_tally
+from fastsmtp.queue.moves import MINUTE, Tally, decode_tally
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
 LONGEST: Final = 60.0  # seconds
 TURN: Final = 100  # messages a destination gives in its turn
+AGED: Final = 1000  # rows that are looked at for old messages at a time
 WRAP: Final = 1000  # milliseconds until rows that came in front are seen
 _NEVER: Final = 1 << 63
 
@@ -66,7 +67,7 @@ class Destination:
     """
 
     __slots__ = (
-        *("active", "cursors", "looks", "most", "name"),
+        *("active", "aged", "cursors", "looks", "most", "name"),
         *("paused", "ready", "suspended", "wrapped"),
     )
 
@@ -77,6 +78,7 @@ class Destination:
         self.most = most
         self.paused = 0
         self.suspended = False
+        self.aged = b""  # where `Schedule.aged` goes on
         self.wrapped = 0  # when it was last read from its first row
         self.ready = False  # it stands in line
         self.looks = _NEVER  # when it is looked at next; the place in the heap
@@ -232,6 +234,21 @@ class Schedule:
             destination.active.pop(id, None)
         if not destination.active:
             self._busy.pop(name, None)
+
+    async def aged(self, name: str, arrived: int, most: int = AGED) -> list[int]:
+        """Messages that wait there and came at `arrived` (ms, wall clock) or before,
+        and are not active. It looks at `most` rows and goes on there the next time."""
+        destination = self._at(name)
+        lo, held = keys.waiting(name), keys.waiting(name, keys.HELD)
+        page = await self._store.scan(keys.QUEUE, destination.aged or lo, held, most)
+        destination.aged = page[-1][0] + b"\0" if len(page) == most else b""
+        found = []
+        for row, value in page:
+            id = int.from_bytes(row[-8:], "big")
+            old = decode_tally(value).minute * MINUTE <= arrived
+            if old and id not in destination.active:
+                found.append(id)
+        return found
 
     async def overdue(self, name: str, horizon: int, most: int = TURN) -> list[int]:
         """Messages whose next attempt there is behind `horizon` (ms, wall clock)."""
