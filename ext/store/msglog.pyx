@@ -299,7 +299,9 @@ cdef class LogWriter:
         cdef uint64_t count, n
         engine.pthread_mutex_lock(&self.log.mutex)
         count = self.log.flushed
-        memcpy(copy, self.log.flushes, sizeof(copy))
+        # mostly a few; a mutex that the flusher wants is no place to copy all of them
+        n = min(count, <uint64_t>engine.FLUSHES)
+        memcpy(copy, self.log.flushes, n * sizeof(Flush))
         self.log.flushed = 0
         engine.pthread_mutex_unlock(&self.log.mutex)
         for n in range(count - min(count, <uint64_t>engine.FLUSHES), count):
