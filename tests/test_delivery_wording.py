@@ -17,7 +17,7 @@ from test_delivery_bounce import (
 
 from fastsmtp.delivery import wording
 from fastsmtp.delivery.outcomes import Fate, Outcome
-from fastsmtp.delivery.reasons import THEIRS, Reason, theirs
+from fastsmtp.delivery.reasons import THEIRS, Reason, ours, theirs
 
 HERE = Path(__file__).parent
 DOCS = (HERE.parent / "docs/bounces.md").read_text()
@@ -85,6 +85,15 @@ def test_a_subject_names_one_recipient_or_counts_them() -> None:
     assert wording.subject([refused("é@x.test")], "", False) == (
         "Undelivered mail: a message"
     )
+
+
+def test_nothing_is_said_twice() -> None:
+    what = ours(Reason.CONVERSION).what.format(domain="example.org", host="")
+    about = original()
+    outcome = refused(code=0, reason=Reason.CONVERSION, text=what)
+    human = read(octets(write(about, outcome)[0], about)).human
+    assert human.count("plain ASCII only") == 1
+    assert "What happened" not in human
 
 
 def test_what_was_tried_once_and_expired_is_said_so() -> None:

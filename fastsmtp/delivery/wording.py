@@ -131,7 +131,7 @@ def _why(setting: Setting, one: Outcome, domain: str) -> str:
     elif one.reason is Reason.EXPIRED or one.attempts > 1:
         filled.insert(1, _tries(one))
     paragraphs = [_wrapped(" ".join(filter(None, filled)), "    ")]
-    if said := _said(one):
+    if one.text not in filled and (said := _said(one)):
         paragraphs += ["", _wrapped(said, "    ")]
     return "\n".join(paragraphs)
 
