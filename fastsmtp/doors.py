@@ -1,9 +1,10 @@
 """The listening sockets of a server: bound here, or inherited from systemd.
 
-A receiver is given one set of each address's sockets. There is a set for each receiver
-when the addresses were bound here at the start, so that the kernel spreads connections
-(SO_REUSEPORT); with less sets than receivers some share, with more some have several:
-every socket has somebody who accepts, whatever a reload makes of the number.
+A receiver is given one set of each address's sockets, and so is a reader of its own
+kinds. There is a set for each of them when the addresses were bound here at the start,
+so that the kernel spreads connections (SO_REUSEPORT); with less sets than receivers
+some share, with more some have several: every socket has somebody who accepts, whatever
+a reload makes of the number.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from typing import Final
 from fastsmtp.config import Config
 from fastsmtp.net.listener import CannotListen, bind, name_of
 from fastsmtp.options import unix_path
+from fastsmtp.pop3.counts import LISTENERS as READ
+from fastsmtp.smtp.counts import LISTENERS as RECEIVE
 
+KINDS: Final = {"receive": RECEIVE, "read": READ}
+"""Kinds of listeners by the role that accepts there."""
 WATCH: Final = "metrics"
 INHERITED: Final = "systemd"  # stands for the address of what was bound by others
 
 ONLY_IPV6: Final = (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 Key = tuple[str, str]
-"""Kind of listener (`smtp.counts.LISTENERS`, or WATCH) and address."""
+"""Kind of listener (one of `KINDS`, or WATCH) and address."""
 Sets = list[list[socket.socket]]
 
 
@@ -51,7 +56,8 @@ class Doors:
         try:
             for key in self._wanted(config):
                 if key not in self._sets:
-                    copies = 1 if key[0] == WATCH else receivers
+                    copies = receivers if key[0] in RECEIVE else 1
+                    copies = config.processes.readers if key[0] in READ else copies
                     self._sets[key] = bound(key[1], copies)
         except OSError:
             self.close()
@@ -74,16 +80,17 @@ class Doors:
         return [sock for kind, sets in kinds if kind == WATCH for sock in sets[0]]
 
     def places(
-        self, config: Config, receivers: int
+        self, config: Config, count: int, role: str = "receive"
     ) -> list[dict[str, list[socket.socket]]]:
-        """For each receiver the sockets that this configuration names, by kind."""
-        places: list[dict[str, list[socket.socket]]] = [{} for _ in range(receivers)]
+        """For each of so many processes of a role the sockets that this configuration
+        names, by kind."""
+        places: list[dict[str, list[socket.socket]]] = [{} for _ in range(count)]
         for kind, address in self._wanted(config):
-            if kind == WATCH:
+            if kind not in KINDS[role]:
                 continue
             sets = self._sets[kind, address]
             for number, place in enumerate(places):
-                mine = sets[number::receivers] or [sets[number % len(sets)]]
+                mine = sets[number::count] or [sets[number % len(sets)]]
                 place.setdefault(kind, []).extend(chain(*mine))
         return places
 

@@ -4,7 +4,8 @@
 code, public text) and, for the log alone, the cause.
 """
 
-from typing import Literal
+from enum import Enum
+from typing import Final, Literal
 
 Reason = Literal[
     "unknown_recipient",
@@ -51,6 +52,14 @@ class Refused(Exception):
         self.text = text
         self.reason = reason
         self.cause = cause
+
+
+class Wait(Enum):
+    PENDING = "pending"
+
+
+PENDING: Final = Wait.PENDING
+"""In place of an answer: it comes later."""
 
 
 class StoreUnavailable(Exception):

@@ -105,6 +105,15 @@ class LoginFailed(Line, gc=False):
     why: str
 
 
+class MailRemoved(Line, gc=False):
+    """At QUIT of POP3."""
+
+    session: int
+    client: str
+    login: str
+    messages: int
+
+
 class ConnectionRefused(Line, gc=False):
     client: str
     reason: str

@@ -10,8 +10,7 @@ What is not counted in cells (memory, disks, the queue's depth) is in `LIVE`, an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import product
-from typing import Final, NamedTuple
+from typing import Final
 
 from fastsmtp import pulse
 from fastsmtp.auth import counts as auth
@@ -20,13 +19,14 @@ from fastsmtp.delivery import counts as delivery
 from fastsmtp.hooks import counts as hooks
 from fastsmtp.net import counts as net
 from fastsmtp.pages import ROLES, STATES
+from fastsmtp.pop3 import counts as pop3
 from fastsmtp.queue import counts as queue
 from fastsmtp.series import (
     Block,
     Family,
-    Kind,
-    Labels,
+    Live,
     Series,
+    by,
     each,
     family,
     histogram,
@@ -47,7 +47,7 @@ QUEUE: Final = Block(STORE.end, queue.CELLS)
 DELIVERY: Final = Block(QUEUE.end, delivery.CELLS)
 TLS: Final = {
     listener: Block(DELIVERY.end + n * net.CELLS, net.CELLS)
-    for n, listener in enumerate((*smtp.LISTENERS, "outbound"))
+    for n, listener in enumerate((*smtp.LISTENERS, "outbound", *pop3.LISTENERS))
 }
 DNS: Final = Block(max(block.end for block in TLS.values()), net.DNS_CELLS)
 HOOKS: Final = tuple(
@@ -56,19 +56,25 @@ HOOKS: Final = tuple(
 AUTH: Final = Block(HOOKS[-1].end, auth.CELLS)
 CHECKS: Final = Block(AUTH.end, serve.CELLS)
 OUTBOUND: Final = Block(CHECKS.end, smtp.OUT_CELLS)
-CELLS: Final = OUTBOUND.end
+POP3: Final = {
+    listener: Block(OUTBOUND.end + n * pop3.CELLS, pop3.CELLS)
+    for n, listener in enumerate(pop3.LISTENERS)
+}
+CELLS: Final = max(block.end for block in POP3.values())
 """Cells of a process's page."""
 
 
-def by_listener(cells: Labelled) -> Iterator[Series]:
+def by_listener(cells: Labelled, blocks: dict[str, Block] = SMTP) -> Iterator[Series]:
     """Every combination for every listener."""
-    for listener, block in SMTP.items():
+    for listener, block in blocks.items():
         yield from each(block, cells, listener=listener)
 
 
-def over_listeners(make: Callable[[Block], Iterator[Series]]) -> Iterator[Series]:
+def over_listeners(
+    make: Callable[[Block], Iterator[Series]], blocks: dict[str, Block] = SMTP
+) -> Iterator[Series]:
     """The same series from every listener's block; a scrape adds them up."""
-    for block in SMTP.values():
+    for block in blocks.values():
         yield from make(block)
 
 
@@ -168,6 +174,53 @@ RECEIVING: Final = (
         "rejects_total",
         "Refusals by stage of the dialogue, reason and class of the code.",
         *over_listeners(lambda block: each(block, smtp.REJECTS)),
+    ),
+)
+
+FETCHING: Final = (
+    family(
+        "gauge",
+        "pop3_connections",
+        "Connections open now.",
+        *(one(block, pop3.OPEN, listener=name) for name, block in POP3.items()),
+    ),
+    family(
+        "counter",
+        "pop3_connections_total",
+        "Connections that came in, and what became of them at the door.",
+        *by_listener(pop3.CONNECTIONS, POP3),
+    ),
+    family(
+        "counter",
+        "pop3_disconnects_total",
+        "Connections that ended, by reason.",
+        *by_listener(pop3.DISCONNECTS, POP3),
+    ),
+    family(
+        "counter",
+        "pop3_commands_total",
+        "Commands answered, with +OK or -ERR.",
+        *over_listeners(lambda block: each(block, pop3.COMMANDS), POP3),
+    ),
+    family(
+        "histogram",
+        "pop3_command_duration_seconds",
+        "From the arrival of a command to its reply; of RETR and TOP to its end.",
+        *over_listeners(
+            lambda block: histograms(block, pop3.DURATIONS, pop3.duration), POP3
+        ),
+    ),
+    family(
+        "counter",
+        "pop3_messages_total",
+        "Messages that were retrieved whole, and those removed at QUIT.",
+        *over_listeners(lambda block: each(block, pop3.MESSAGES), POP3),
+    ),
+    family(
+        "counter",
+        "pop3_retrieved_bytes_total",
+        "Octets of messages that were retrieved whole.",
+        *over_listeners(lambda block: iter((one(block, pop3.OCTETS),)), POP3),
     ),
 )
 
@@ -384,7 +437,7 @@ SENDING: Final = (
 )
 
 COUNTED: Final = (
-    *(*PROCESS, *RECEIVING, *ENCRYPTING, *ASKING, *LOGGING_IN),
+    *(*PROCESS, *RECEIVING, *FETCHING, *ENCRYPTING, *ASKING, *LOGGING_IN),
     *(*STORING, *DELIVERING, *SENDING),
 )
 """The families that are fed by cells."""
@@ -454,22 +507,6 @@ LARGEST: Final = frozenset(
 STATES_OF_QUEUE: Final = ("incoming", "active", "deferred", "hold", "scheduled")
 AGES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "5d", "+Inf")
 """At most so old, and older than the age before."""
-
-
-class Live(NamedTuple):
-    """A family read at the scrape: name, kind, meaning, and every set of labels; ()
-    where the configuration names them."""
-
-    name: str
-    kind: Kind
-    doc: str
-    labels: tuple[Labels, ...] = ({},)
-
-
-def by(**allowed: tuple[str, ...]) -> tuple[Labels, ...]:
-    return tuple(
-        dict(zip(allowed, values, strict=True)) for values in product(*allowed.values())
-    )
 
 
 LIVE: Final = {

@@ -33,7 +33,7 @@ EXCUSE: Final = 64  # octet of the header from which on a text stands
 OCTET: Final = 8  # octets in a cell
 NAMES: Final = 16
 NAME: Final = 64  # octets
-ROLES: Final = ("all", "supervise", "receive", "keep", "send")
+ROLES: Final = ("all", "supervise", "receive", "keep", "send", "read")
 
 
 class Place(IntEnum):

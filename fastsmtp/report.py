@@ -42,6 +42,7 @@ from fastsmtp.facts import (
     LinesLeftOut,
     LoggedIn,
     LoginFailed,
+    MailRemoved,
     MessageAccepted,
     MessageRefused,
     Note,
@@ -274,6 +275,21 @@ class Report:
                     clean(name) if "@" in name else "",
                     mechanism,
                     why,
+                )
+            )
+
+    def mail_removed(self, peer: Peer, login: str, messages: int) -> None:
+        """What was marked was removed at QUIT."""
+        if self._info:
+            self._add(
+                MailRemoved(
+                    self._now(),
+                    "info",
+                    self._process,
+                    peer.session,
+                    peer.client,
+                    clean(login),
+                    messages,
                 )
             )
 

@@ -5,6 +5,7 @@ objects open, left in the order they close.
     people      who has mail here, as this process knows it
     keeping     applies the logs, tries again what was deferred, answers the CLI
     receiving   takes in mail on listening sockets
+    reading     lets people fetch theirs
     watching    /metrics, /healthz, /readyz
 
 `fastsmtp.server` puts them together for one process or for several.
@@ -27,7 +28,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from fastsmtp import metrics, queueing
 from fastsmtp.auth.accounts import Directory
@@ -49,6 +50,7 @@ from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients, Verdict
 from fastsmtp.policy.senders import Senders
+from fastsmtp.pop3.counts import LISTENERS as POP3
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue import actives, layout, listing
 from fastsmtp.queue.message import State, queue_id
@@ -62,6 +64,8 @@ from fastsmtp.serve.http import HttpServer
 from fastsmtp.serve.http import watching as routes
 from fastsmtp.serve.login import Logins, server_secret
 from fastsmtp.serve.operations import Operations
+from fastsmtp.serve.pop3d import Pop3d
+from fastsmtp.serve.pop3d import Terms as Pop3Terms
 from fastsmtp.serve.smtpd import Smtpd, Terms
 from fastsmtp.serve.standing import Dns
 from fastsmtp.serve.submission import Submission
@@ -74,7 +78,7 @@ from fastsmtp.trace.ring import Trace
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
-"""Listening sockets by kind of listener (`smtp.counts.LISTENERS`)."""
+"""Listening sockets by kind of listener (`doors.KINDS`)."""
 UNDER_WAY: Final = 30.0  # seconds that operations of commands may still take
 LOOK: Final = 0.25  # seconds between looks at the store's health
 
@@ -102,7 +106,7 @@ async def living(
     config: Config, role: str, slot: int, epoch: int, pages: Pages
 ) -> AsyncIterator[Process]:
     """Claim the page, beat the pulse, write the log out at the end."""
-    name = f"{role}-{slot - 2}" if role in ("receive", "send") else role
+    name = f"{role}-{slot - 2}" if role in ("receive", "send", "read") else role
     report = Report(level=config.log.level, process=name)
     cells = pages.claim(slot, role, epoch)
     asyncio.get_running_loop().set_exception_handler(
@@ -302,9 +306,71 @@ async def tidy(store: LmdbStore, report: Report) -> None:
     await asyncio.get_running_loop().create_future()
 
 
+class Serving(Protocol):
+    """All connections of one listener: `Smtpd`, `Pop3d`."""
+
+    async def drain(self, grace: float) -> None: ...
+    async def retire(self, grace: float) -> None: ...
+    def hold(self, on: bool) -> None: ...
+
+
+@asynccontextmanager
+async def serving(
+    process: Process, store: LmdbStore, people: People, sockets: Sockets
+) -> AsyncIterator[list[Serving]]:
+    """As `receiving` and `reading` in one; logins are counted together."""
+    users = Users(process, people)
+    place = (process, store, people)
+    mail = {kind: mine for kind, mine in sockets.items() if kind not in POP3}
+    read = {kind: mine for kind, mine in sockets.items() if kind in POP3}
+    async with (
+        receiving(*place, mail, users) as smtpds,
+        reading(*place, read, users) as pop3ds,
+    ):
+        yield [*smtpds, *pop3ds]
+
+
+@asynccontextmanager
+async def reading(
+    process: Process,
+    store: LmdbStore,
+    people: People,
+    sockets: Sockets,
+    users: Users | None = None,
+) -> AsyncIterator[list[Pop3d]]:
+    """Let people fetch their mail on `sockets`, which stay open when this is left."""
+    async with contextlib.AsyncExitStack() as stack:
+        certificates = await stack.enter_async_context(certified(process))
+        if users is None:
+            users = Users(process, people)
+            stack.callback(users.logins.close)
+        config, pop3ds = process.config, []
+        for listener, mine in sockets.items():
+            terms = Pop3Terms(
+                config.pop3,
+                metrics.POP3[listener].of(process.cells),
+                users.logins,
+                people.directory.lookup,
+                listener,
+                mechanisms=tuple(config.auth.mechanisms),
+                certificates=certificates,
+                private=config.auth.without_tls_on_loopback,
+                handshakes=metrics.TLS[listener].of(process.cells),
+            )
+            pop3d = Pop3d(terms, store, process.report)
+            pop3ds.append(pop3d)
+            stack.callback(pop3d.close)
+            await pop3d.open(mine)
+        yield pop3ds
+
+
 @asynccontextmanager
 async def receiving(
-    process: Process, store: LmdbStore, people: People, sockets: Sockets
+    process: Process,
+    store: LmdbStore,
+    people: People,
+    sockets: Sockets,
+    users: Users | None = None,
 ) -> AsyncIterator[list[Smtpd]]:
     """Take in mail on `sockets`, which stay open when this is left."""
     async with contextlib.AsyncExitStack() as stack:
@@ -312,7 +378,8 @@ async def receiving(
         hooks = await stack.enter_async_context(deciding(process))
         dns = await stack.enter_async_context(looking_up(process))
         ahead = await stack.enter_async_context(calling_ahead(process, people))
-        users = Users(process, people)
+        if users is None:
+            users = Users(process, people)
         stack.callback(users.logins.close)
         smtpds = []
         for listener, mine in sockets.items():
@@ -436,14 +503,14 @@ def terms_for(
     )
 
 
-async def drain(smtpds: Iterable[Smtpd], grace: float) -> None:
-    """Transactions may finish within `grace` seconds; the rest is sent away."""
-    await asyncio.gather(*(smtpd.drain(grace) for smtpd in smtpds))
+async def drain(doors: Iterable[Serving], grace: float) -> None:
+    """What is under way may finish within `grace` seconds; the rest is sent away."""
+    await asyncio.gather(*(door.drain(grace) for door in doors))
 
 
-async def leave(smtpds: Iterable[Smtpd], grace: float) -> None:
+async def leave(doors: Iterable[Serving], grace: float) -> None:
     """Others accept on these sockets now: what is here has `grace` seconds more."""
-    await asyncio.gather(*(smtpd.retire(grace) for smtpd in smtpds))
+    await asyncio.gather(*(door.retire(grace) for door in doors))
 
 
 @asynccontextmanager

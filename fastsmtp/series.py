@@ -78,3 +78,19 @@ def histograms(
 
 def family(kind: Kind, name: str, doc: str, *series: Series) -> Family:
     return Family(f"fastsmtp_{name}", kind, doc, series)
+
+
+class Live(NamedTuple):
+    """A family read at the scrape: name, kind, meaning, and every set of labels; ()
+    where the configuration names them."""
+
+    name: str
+    kind: Kind
+    doc: str
+    labels: tuple[Labels, ...] = ({},)
+
+
+def by(**allowed: tuple[str, ...]) -> tuple[Labels, ...]:
+    return tuple(
+        dict(zip(allowed, values, strict=True)) for values in product(*allowed.values())
+    )

@@ -10,13 +10,12 @@ from typing import Final
 
 from fastsmtp import roles, sending
 from fastsmtp.config import Config
-from fastsmtp.doors import Doors, why_not
+from fastsmtp.doors import KINDS, Doors, why_not
 from fastsmtp.ending import Ending
 from fastsmtp.net.listener import CannotListen
 from fastsmtp.outset import GRACE, SETTLING, Outset, counting
-from fastsmtp.roles import People, Process
+from fastsmtp.roles import People, Process, Serving
 from fastsmtp.serve.control import ControlServer, Declined
-from fastsmtp.serve.smtpd import Smtpd
 from fastsmtp.steering import SOCKET, Knowledge, Steering
 from fastsmtp.store.lmdb import LmdbStore, next_epoch
 
@@ -73,7 +72,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         process.report.server("draining")
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
-        await roles.drain(single.smtpds, GRACE)
+        await roles.drain(single.accepting, GRACE)
         watching.cancel()
         if not ending.status:
             await roles.settled(store, SETTLING)
@@ -83,7 +82,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
 class Single:
     """What takes in mail, and how it changes; see `steering.Steered`.
 
-    smtpds  all that have connections: those in use, and those of before a reload
+    accepting  all that have connections: those in use, and those of before a reload
     """
 
     fixed: tuple[str, ...] = FIXED
@@ -93,7 +92,7 @@ class Single:
     ) -> None:
         self.config = process.config
         self.holding = False
-        self.smtpds: list[Smtpd] = []
+        self.accepting: list[Serving] = []
         self._process = process
         self._doors = doors
         self._store = store
@@ -102,23 +101,27 @@ class Single:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
-        self._receiving, smtpds = await self._receive(self.config)
-        self.smtpds += smtpds
+        self._receiving, doors = await self._receive(self.config)
+        self.accepting += doors
 
-    async def _receive(self, config: Config) -> tuple[AsyncExitStack, list[Smtpd]]:
+    async def _receive(self, config: Config) -> tuple[AsyncExitStack, list[Serving]]:
         process = replace(self._process, config=config)
         people = People(config, self._store, process.report.fault)
-        sockets = self._doors.places(config, 1)[0]
+        sockets = {
+            kind: mine
+            for role in KINDS
+            for kind, mine in self._doors.places(config, 1, role)[0].items()
+        }
         stack = AsyncExitStack()
         stack.callback(people.forget)
         try:
-            smtpds = await stack.enter_async_context(
-                roles.receiving(process, self._store, people, sockets)
+            doors = await stack.enter_async_context(
+                roles.serving(process, self._store, people, sockets)
             )
         except BaseException:
             await stack.aclose()
             raise
-        return stack, smtpds
+        return stack, doors
 
     async def close(self) -> None:
         for task in self._leaving:
@@ -130,8 +133,8 @@ class Single:
         self.holding = on
         state = "draining" if on else "serving"
         self._process.pages.tell(self._process.slot, state)
-        for smtpd in self.smtpds:
-            smtpd.hold(on)
+        for door in self.accepting:
+            door.hold(on)
 
     async def apply(self, config: Config) -> None:
         """A new door beside the old one, on the same sockets; the old one closes when
@@ -142,25 +145,25 @@ class Single:
             raise Declined(why_not(error)) from None
         self._process.pages.name(config.hooks)
         try:
-            stack, smtpds = await self._receive(config)
+            stack, doors = await self._receive(config)
         except OSError as error:
             self._doors.shut(opened)
             raise Declined(f"{error}; the configuration in use stays") from None
         self._people.change(config)
         self._process.report.set_level(config.log.level)
         old, self._receiving = self._receiving, stack
-        task = asyncio.ensure_future(self._leave(old, list(self.smtpds)))
+        task = asyncio.ensure_future(self._leave(old, list(self.accepting)))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
-        self.smtpds += smtpds
-        for smtpd in smtpds:
-            smtpd.hold(self.holding)
+        self.accepting += doors
+        for door in doors:
+            door.hold(self.holding)
         self.config = config
         self._doors.shut_others(config)
 
-    async def _leave(self, stack: AsyncExitStack, smtpds: list[Smtpd]) -> None:
+    async def _leave(self, stack: AsyncExitStack, doors: list[Serving]) -> None:
         try:
-            await roles.leave(smtpds, GRACE)
+            await roles.leave(doors, GRACE)
         finally:
             await stack.aclose()
-            self.smtpds = [smtpd for smtpd in self.smtpds if smtpd not in smtpds]
+            self.accepting = [door for door in self.accepting if door not in doors]

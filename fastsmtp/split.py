@@ -1,4 +1,4 @@
-"""A server in several processes: a supervisor, receivers and a keeper.
+"""A server in several processes: a supervisor, receivers, readers and a keeper.
 
 This process owns the sockets, the counters and the metrics endpoint; it parses nothing
 a stranger sent. `fastsmtp.supervisor` has the laws of replacing workers.
@@ -38,11 +38,11 @@ LEAVING: Final = 60.0  # seconds the old keeper may take until it has ended
 
 
 async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
-    """Receivers and a keeper as processes of their own."""
+    """Receivers, readers and a keeper as processes of their own."""
     config = outset.config
     epoch = next_epoch(config.data, config.store)
-    receivers = config.processes.receivers
-    count = max(SPARE, 4 * receivers) + config.processes.senders
+    accepting = config.processes.receivers + config.readers
+    count = max(SPARE, 4 * accepting) + config.processes.senders
     pages = counting(config, FIRST_WORKER + count)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
@@ -74,7 +74,7 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
         process.report.server("draining")
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
-        await split.supervisor.stop(("receive", "send", "keep"))
+        await split.supervisor.stop(("receive", "read", "send", "keep"))
         watching.cancel()
     return ending.status
 
@@ -128,7 +128,7 @@ class Split:
         self.supervisor.start(self._keeper)
         for worker in self._senders:
             self.supervisor.start(worker)
-        for worker in self._receivers(self.config):
+        for worker in self._accepting(self.config):
             self.supervisor.start(worker)
 
     def _sending(self, count: int) -> list[Worker]:
@@ -136,9 +136,11 @@ class Split:
         last = self._process.pages.slots - FIRST_WORKER
         return [Worker("send", last - n) for n in range(count)]
 
-    def _receivers(self, config: Config) -> list[Worker]:
-        """New places for receivers, beside those that are taken. Raises `Declined`."""
-        count = config.processes.receivers
+    def _accepting(self, config: Config) -> list[Worker]:
+        """New places for receivers and readers, beside those that are taken. Raises
+        `Declined`."""
+        counts = {"receive": config.processes.receivers, "read": config.readers}
+        count = sum(counts.values())
         taken = {worker.slot for worker in self.supervisor.workers}
         last = self._process.pages.slots - FIRST_WORKER
         free = [slot for slot in range(1, last + 1) if slot not in taken]
@@ -147,8 +149,12 @@ class Split:
                 "too many receivers still drain after the last reload; wait a minute"
                 " (or restart, if processes.receivers has grown)"
             )
-        places = self._doors.places(config, count)
-        return [Worker("receive", *place) for place in zip(free, places, strict=False)]
+        slots = iter(free)
+        return [
+            Worker(role, next(slots), place)
+            for role, number in counts.items()
+            for place in self._doors.places(config, number, role)
+        ]
 
     @property
     def holding(self) -> bool:
@@ -159,7 +165,7 @@ class Split:
 
     async def apply(self, config: Config) -> None:
         """First the keeper, so that it knows every domain the receivers take mail
-        for; then the receivers. When one does not come, all is put back."""
+        for; then the receivers and readers. When one does not come, all is put back."""
         try:
             opened = self._doors.open_more(config)
         except CannotListen as error:
@@ -167,10 +173,11 @@ class Split:
         old, supervisor = self.config, self.supervisor
         self._process.pages.name(config.hooks)
         try:
-            new = self._receivers(config)
+            new = self._accepting(config)
             supervisor.config = config.to_json().decode()
             await supervisor.renew(self._keeper, LEAVING)
-            await supervisor.replace(supervisor.of("receive"), new, STARTING)
+            before = supervisor.of("receive") + supervisor.of("read")
+            await supervisor.replace(before, new, STARTING)
             for worker in self._senders:
                 await supervisor.renew(worker, LEAVING)
         except (NotReplaced, Declined) as error:

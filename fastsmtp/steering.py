@@ -26,6 +26,7 @@ from fastsmtp.config import Config, Problem
 from fastsmtp.net.certificates import Expiries
 from fastsmtp.outset import Outset
 from fastsmtp.pages import Page, Pages
+from fastsmtp.pop3 import counts as pop3_counts
 from fastsmtp.report import Report
 from fastsmtp.roles import depths_of
 from fastsmtp.scrape import Scrape
@@ -274,7 +275,9 @@ class Knowledge:
 def connections(pages: Pages, page: Page) -> int:
     """Open connections of one process."""
     cells = pages.read(page.slot)
-    return sum(cells[block.first + counts.OPEN] for block in metrics.SMTP.values())
+    smtp = sum(cells[block.first + counts.OPEN] for block in metrics.SMTP.values())
+    pop3 = sum(cells[block.first + pop3_counts.OPEN] for block in metrics.POP3.values())
+    return smtp + pop3
 
 
 def differing(old: Config, new: Config, names: Iterable[str]) -> Iterator[str]:

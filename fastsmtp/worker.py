@@ -10,8 +10,8 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Final
 
 import uvloop
@@ -22,8 +22,7 @@ from fastsmtp.ending import AT_ONCE, Ending
 from fastsmtp.errors import FormatTooNew, StoreUnavailable
 from fastsmtp.outset import FIRST_WORKER, GRACE, PAGES, SETTLING
 from fastsmtp.pages import Pages
-from fastsmtp.roles import Process
-from fastsmtp.serve.smtpd import Smtpd
+from fastsmtp.roles import Process, Serving
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.supervisor import END, HOLD, LEAVE, TAKE, Orders, read_orders
 
@@ -32,7 +31,16 @@ ORPHAN_GRACE: Final = 1.0  # seconds transactions may still take without a super
 ORPHAN_END: Final = 2.0  # seconds until an orphan ends at once; see `server.PATIENCE`
 
 
-Finish = Callable[[list[Smtpd], float], Awaitable[None]]
+Finish = Callable[[Iterable[Serving], float], Awaitable[None]]
+Open = Callable[
+    [Process, LmdbStore, roles.People, roles.Sockets],
+    AbstractAsyncContextManager[Sequence[Serving]],
+]
+ACCEPTING: Final[dict[str, Open]] = {
+    "receive": roles.receiving,
+    "read": roles.reading,
+}
+"""What opens the listeners of a role."""
 
 
 def slot_of(number: int) -> int:
@@ -107,7 +115,8 @@ async def work(orders: Orders, pipe: int) -> int:
                     listener: [socket.socket(fileno=fd) for fd in descriptors]
                     for listener, descriptors in orders.sockets.items()
                 }
-                await receive(process, ending, lifeline, (orders.slot, sockets))
+                place = (orders.role, orders.slot, sockets)
+                await accept(process, ending, lifeline, place)
         except (OSError, StoreUnavailable, FormatTooNew) as error:
             process.report.fault(f"{orders.role} could not start or end", error)
             ending.ask(BROKEN)
@@ -149,41 +158,42 @@ async def send(process: Process, ending: Ending) -> None:
         await store.close()
 
 
-async def receive(
+async def accept(
     process: Process,
     ending: Ending,
     lifeline: Lifeline,
-    place: tuple[int, roles.Sockets],
+    place: tuple[str, int, roles.Sockets],
 ) -> None:
-    series, sockets = place
+    """A receiver or a reader; its place is its role, its series and its sockets."""
+    role, series, sockets = place
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, series, shared=True))
         people = roles.People(process.config, store, process.report.fault)
-        smtpds = await enter(roles.receiving(process, store, people, sockets))
+        doors = await enter(ACCEPTING[role](process, store, people, sockets))
 
         def hold(on: bool) -> None:
             process.pages.tell(process.slot, "draining" if on else "serving")
-            for smtpd in smtpds:
-                smtpd.hold(on)
+            for door in doors:
+                door.hold(on)
 
         lifeline.held = hold
         hold(lifeline.holding)
         await ending.wait()
         process.pages.tell(process.slot, "draining")
         finish = roles.leave if lifeline.leaving else roles.drain
-        draining = asyncio.ensure_future(drain(smtpds, store, finish))
+        draining = asyncio.ensure_future(drain(doors, store, finish))
         orphaned = asyncio.ensure_future(lifeline.orphaned.wait())
         await asyncio.wait((draining, orphaned), return_when=asyncio.FIRST_COMPLETED)
         orphaned.cancel()
         if not draining.done():
             draining.cancel()
-            await roles.drain(smtpds, ORPHAN_GRACE)
+            await roles.drain(doors, ORPHAN_GRACE)
 
 
-async def drain(smtpds: list[Smtpd], store: LmdbStore, finish: Finish) -> None:
+async def drain(doors: Sequence[Serving], store: LmdbStore, finish: Finish) -> None:
     """Finish what is in flight, then wait until the keeper has applied it."""
-    await finish(smtpds, GRACE)
+    await finish(doors, GRACE)
     await roles.settled(store, SETTLING)
 
 

@@ -24,8 +24,10 @@ NO_IO: set[str] = set()
 # package -> (our packages, third-party modules, IO of the standard library or not)
 LOW = ("wire",)
 STORE = ("store.base", "store.keys")
-BELOW = (*LOW, "smtp", "auth", "queue", "mailbox", "policy", "store", "net")
-WATCH = ("facts", "metrics", "pages", "pulse", "report", "scrape", "trace")
+BELOW = (*LOW, "smtp", "auth", "queue", "mailbox", "policy", "store", "net", "pop3")
+WATCH = (
+    *("facts", "metrics", "pages", "pulse", "report", "scrape", "series", "trace"),
+)
 EVERYTHING = ("*",)
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "errors": ((), (), NO_IO),
@@ -40,6 +42,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "queue": ((*LOW, *STORE), ("msgspec",), NO_IO),
     "mailbox": ((*LOW, *STORE), ("msgspec",), NO_IO),
     "policy": ((*LOW, "auth", "mailbox"), (), NO_IO),
+    "pop3": ((*LOW, "auth"), (), NO_IO),
     "net": ((), ("aiodns", "cryptography", "uvloop"), IO),
     "pages": ((), (), IO),
     "pulse": (("pages",), (), IO),
@@ -157,6 +160,9 @@ def test_imports_keep_to_the_layers(module: str, path: Path) -> None:
         ("wire.framing", "msgspec"),
         ("smtp.session", "fastsmtp.store.base"),
         ("smtp.session", "socket"),
+        ("pop3.session", "fastsmtp.smtp.door"),
+        ("pop3.session", "fastsmtp.store.base"),
+        ("pop3.session", "time"),
         ("queue.intake", "fastsmtp.mailbox.values"),
         ("queue.intake", "fastsmtp.store.lmdb"),
         ("store.lmdb", "fastsmtp.queue.message"),

@@ -57,7 +57,8 @@ def text_of(source: Path) -> str:
     """A source with what it includes put in place."""
 
     def included(found: re.Match[str]) -> str:
-        return text_of(source.parent / found[1])
+        beside = source.parent / found[1]
+        return text_of(beside if beside.exists() else ROOT / "ext" / found[1])
 
     return re.sub(r'^include "(.*)"$', included, source.read_text(), flags=re.M)
 

@@ -114,6 +114,11 @@ cdef int refuse_chunk(Session s, no) except -1:
     return chunk_refused(s, no)
 
 
+cdef size_t skip_any(Session s, Octets data, size_t n) except? 0:
+    """What is refused already: a chunk, or a line."""
+    return skip(s, data, n) if s.chunk_no is None else skip_chunk(s, n)
+
+
 cdef size_t skip_chunk(Session s, size_t n) except? 0:
     cdef object no = s.chunk_no
     cdef size_t took = n if n < s.chunk else <size_t> s.chunk

@@ -137,3 +137,13 @@ cdef int turn_away(Session s, no) except -1:
     """The client of a proxy may not come in; the proxy cannot go on as itself."""
     s._deny(no)
     return s._close("shutdown")
+
+
+cdef int told_bare(Session s) except -1:
+    s._begin(OTHER)
+    return s._refuse(replies.BARE)
+
+
+cdef int told_long(Session s) except -1:
+    s._begin(OTHER)
+    return s._refuse(replies.LOGIN_LONG if s.exchanging else replies.TOO_LONG)

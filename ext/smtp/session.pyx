@@ -279,7 +279,7 @@ cdef class Session:
             elif self.state == CLOSED:
                 return n
             elif self.skipping:
-                used += skip(self, data + used, n - used)
+                used += skip_any(self, data + used, n - used)
             elif self.line is not NULL:
                 used += more_line(self, data + used, n - used)
             else:

@@ -4,8 +4,9 @@ from typing import Final
 
 from fastsmtp.cells import Labelled
 
-PROTOCOLS: Final = ("smtp",)
-MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
+PROTOCOLS: Final = ("smtp", "pop3")
+MECHANISMS: Final = ("SCRAM-SHA-256", "PLAIN", "LOGIN", "USER")
+"""USER: a name and a password without SASL, as POP3 has it."""
 RESULTS: Final = ("ok", "bad_password", "unknown_user", "blocked", "error")
 """blocked: not looked at, after too many failures; error: nonsense from the client, or
 our own trouble."""

@@ -9,7 +9,7 @@ from typing import Final
 from fastsmtp.config.kinds import SOCKET_PATH
 from fastsmtp.config.meaning_policy import policy
 from fastsmtp.config.meaning_relay import relay, relay_domains
-from fastsmtp.config.meaning_submission import senders, submission
+from fastsmtp.config.meaning_submission import pop3, senders, submission
 from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
@@ -72,6 +72,8 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
         (("submission", "listen"), config.submission.listen),
         (("submission", "listen_tls"), config.submission.listen_tls),
         (("lmtp", "listen"), config.lmtp.listen),
+        (("pop3", "listen"), config.pop3.listen),
+        (("pop3", "listen_tls"), config.pop3.listen_tls),
     ]
     taken: list[tuple[Key, str]] = [
         ((*key, index), address)
@@ -213,14 +215,18 @@ def strangers(config: Config, source: Source, known: Known) -> Iterator[Problem]
 
 
 def processes(config: Config, source: Source) -> Iterator[Problem]:
-    if config.processes.mode == "one" and config.processes.receivers > 1:
-        yield source.problem(
-            ("processes", "receivers"),
-            "has no effect in mode one",
-            str(config.processes.receivers),
-            advice='set mode = "split"',
-            severity="warning",
-        )
+    if config.processes.mode != "one":
+        return
+    for name in ("receivers", "readers"):
+        number = getattr(config.processes, name)
+        if number > 1:
+            yield source.problem(
+                ("processes", name),
+                "has no effect in mode one",
+                str(number),
+                advice='set mode = "split"',
+                severity="warning",
+            )
 
 
 def memory(config: Config, source: Source) -> Iterator[Problem]:
@@ -248,4 +254,5 @@ CHECKS: Final[tuple[Check, ...]] = (
     submission,
     relay_domains,
     relay,
+    pop3,
 )

@@ -1,5 +1,5 @@
-"""Checks of the [submission] and [auth] tables: where nobody could log in, and names
-that nobody has."""
+"""Checks of the [submission], [pop3] and [auth] tables: where nobody could log in, and
+names that nobody has."""
 
 from collections.abc import Callable, Iterator
 
@@ -23,6 +23,18 @@ def submission(config: Config, source: Source) -> Iterator[Problem]:
     if listening and not config.auth.mechanisms:
         text = "is empty: nobody could log in"
         yield source.problem(("auth", "mechanisms"), text, advice="name at least one")
+
+
+def pop3(config: Config, source: Source) -> Iterator[Problem]:
+    options = config.pop3
+    secured = bool(config.tls.certificates)
+    advice = "[tls] certificates needs a certificate"
+    if options.listen_tls and not secured:
+        text = "begins with TLS, and there is no certificate"
+        yield source.problem(("pop3", "listen_tls"), text, advice=advice)
+    if options.listen and not (secured or config.auth.without_tls_on_loopback):
+        text = "lets nobody log in: passwords are not taken in clear"
+        yield source.problem(("pop3", "listen"), text, advice=advice)
 
 
 def senders(

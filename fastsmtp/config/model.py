@@ -30,6 +30,7 @@ from fastsmtp.policy.options import (
     RelayOptions,
     SubmissionOptions,
 )
+from fastsmtp.pop3.options import Pop3Options
 from fastsmtp.smtp.options import LmtpOptions, SendOptions, SmtpOptions
 from fastsmtp.store.options import StoreOptions
 from fastsmtp.trace.options import WhyOptions
@@ -76,6 +77,12 @@ class ProcessOptions:
         low=1,
         high=16,
     )
+    readers: int = option(
+        1,
+        "processes that let people read (POP3), where that is on; as receivers",
+        COUNT,
+        low=1,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +106,7 @@ class Config:
     auth: AuthOptions = field(default_factory=AuthOptions)
     lmtp: LmtpOptions = field(default_factory=LmtpOptions)
     send: SendOptions = field(default_factory=SendOptions)
+    pop3: Pop3Options = field(default_factory=Pop3Options)
     store: StoreOptions = field(default_factory=StoreOptions)
     delivery: DeliveryOptions = field(default_factory=DeliveryOptions)
     tls: TlsOptions = field(default_factory=TlsOptions)
@@ -122,13 +130,22 @@ class Config:
 
     @property
     def listeners(self) -> dict[str, list[str]]:
-        """Addresses to listen on, by kind of listener (`smtp.counts.LISTENERS`)."""
+        """Addresses to listen on, by kind of listener (LISTENERS of `smtp.counts` and
+        `pop3.counts`)."""
         return {
             "smtp": self.smtp.listen,
             "submission": self.submission.listen,
             "submissions": self.submission.listen_tls,
             "lmtp": self.lmtp.listen,
+            "pop3": self.pop3.listen,
+            "pop3s": self.pop3.listen_tls,
         }
+
+    @property
+    def readers(self) -> int:
+        """Processes that let people read; none where nothing is listened on."""
+        wanted = self.pop3.listen or self.pop3.listen_tls
+        return self.processes.readers if wanted else 0
 
     def to_json(self) -> bytes:
         """One line that `from_json` turns into an equal value."""

@@ -1,7 +1,8 @@
 """Mailboxes: an account's partition of the store, and what may be done to it.
 
 `values` are the stored values, `mailbox` the changes as pure functions of them,
-`account` the same against a store. Keys are in `fastsmtp.store.keys`.
+`account` the same against a store, `drop` one mailbox at one moment. Keys are in
+`fastsmtp.store.keys`.
 
 An account has one sequence of changes. Each change takes the next modseq of the head
 `h`, writes it into the values it touches, and leaves an entry `c <modseq>` that says
@@ -39,7 +40,7 @@ JMAP (RFC 8620, 8621)
     Mailbox/changes  entries MAILBOX_*, and for counts the mailboxes of the others
     threadId         `Email.thread`: 0 until the first reader that shows threads gives
                      it (a commit checked against the email), never changed after
-POP3                 a scan of `u` of INBOX; the UIDL is UIDVALIDITY and UID
+POP3                 a scan of `u` of INBOX (`drop`); the UIDL is UIDVALIDITY and UID
 
 What a reader computes from a body and wants to keep (ENVELOPE, BODYSTRUCTURE, preview,
 search terms) gets key prefixes of its own beside `e`; no value here changes for it.

@@ -246,12 +246,22 @@ async def open_box(store: Store, part: int, mailbox: int) -> Box:
     return Box(part, mailbox, head, await store.get(part, keys.mailbox(mailbox)))
 
 
-async def expunge(store: Store, part: int, mailbox: int, uids: Iterable[int]) -> int:
-    """Take these out of the mailbox, in pages; how many were there."""
+async def expunge(
+    store: Store,
+    part: int,
+    mailbox: int,
+    uids: Iterable[int],
+    *,
+    at_once: bool = False,
+) -> int:
+    """Take these out of the mailbox; how many were there.
+
+    at_once  in one commit, all or none; else in pages"""
     wanted = list(uids)
     count = 0
-    for first in range(0, len(wanted), PAGE):
-        count += await _change(store, part, mailbox, wanted[first : first + PAGE])
+    page = max(1, len(wanted)) if at_once else PAGE
+    for first in range(0, len(wanted), page):
+        count += await _change(store, part, mailbox, wanted[first : first + page])
     return count
 
 
@@ -283,15 +293,13 @@ async def _change(
     """Do `apply` to these emails of a mailbox in one commit; how many were there."""
     while True:
         box, edit, count = await open_box(store, part, mailbox), Edit(), 0
-        for uid in uids:
-            filed = await store.get(part, keys.uid(mailbox, uid))
-            if filed is None:
-                continue
-            number = int.from_bytes(filed, "big")
-            data = await store.get(part, keys.email(number))
+        filed = await store.get_each(part, [keys.uid(mailbox, uid) for uid in uids])
+        there = [value for value in filed if value is not None]
+        emails = await store.get_each(part, [b"e" + value for value in there])
+        for value, data in zip(there, emails, strict=True):
             if data is None:
                 continue  # expunged since; the checks will tell
-            apply(box, edit, number, decode_email(data))
+            apply(box, edit, int.from_bytes(value, "big"), decode_email(data))
             count += 1
         if not count:
             return 0

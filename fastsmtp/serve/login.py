@@ -1,4 +1,4 @@
-"""Lets clients log in: AUTH (RFC 4954) of all sessions of a process.
+"""Lets clients log in: AUTH (RFC 4954, RFC 5034) and USER of all sessions of a process.
 
     exchange (auth.exchange) → may it be tried now (auth.guesses) → is it right
     (serve.verifier) → the answer
@@ -19,23 +19,29 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol, cast
 
 from fastsmtp.auth import counts
 from fastsmtp.auth.accounts import Account, ScramKeys
-from fastsmtp.auth.exchange import Broken, Exchange, Password, Proof, Proven
+from fastsmtp.auth.exchange import (
+    NAME_MOST,
+    Broken,
+    Exchange,
+    Password,
+    Plain,
+    Proof,
+    Proven,
+    normal,
+    text,
+)
 from fastsmtp.auth.guesses import Guesses
 from fastsmtp.auth.mechanisms import begin
 from fastsmtp.auth.options import AuthOptions
-from fastsmtp.errors import Refused
-from fastsmtp.report import Report
+from fastsmtp.errors import PENDING, Refused
+from fastsmtp.report import Peer, Report
 from fastsmtp.serve.verifier import BUSY, Verifier
-from fastsmtp.smtp.door import PENDING, Challenge
+from fastsmtp.smtp.door import Challenge
 from fastsmtp.smtp.replies import TROUBLE
-
-if TYPE_CHECKING:
-    from fastsmtp.serve.guest import Client
-    from fastsmtp.smtp.session import Session
 
 WRONG: Final = Refused(535, "5.7.8", "Wrong name or password", "auth")
 NONSENSE: Final = Refused(501, "5.5.2", "Not what the mechanism wants", "syntax")
@@ -46,10 +52,34 @@ NETWORK_MOST: Final = 8  # logins of one network that wait
 TASKS_MOST: Final = 2000  # of all
 SECRET: Final = "auth.secret"  # in the data folder
 _RESULTS: Final = {
-    (mechanism, result): counts.ATTEMPTS.place("smtp", mechanism, result)
+    (protocol, mechanism, result): counts.ATTEMPTS.place(protocol, mechanism, result)
+    for protocol in counts.PROTOCOLS
     for mechanism in counts.MECHANISMS
     for result in counts.RESULTS
 }
+
+
+class Session(Protocol):
+    """What a session of any protocol has here; `peer` is a `Client`."""
+
+    login: str
+
+    @property
+    def peer(self) -> object: ...
+
+
+class Client(Protocol):
+    """The connection of a session.
+
+    network  what counts as one client network
+    answer   is given what the session waits for
+    """
+
+    @property
+    def network(self) -> object: ...
+    @property
+    def who(self) -> Peer: ...
+    def answer(self, answer: Challenge) -> None: ...
 
 
 def server_secret(folder: Path) -> bytes:
@@ -105,13 +135,29 @@ class Logins:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def auth(
-        self, session: Session, mechanism: str, response: bytes | None
+        self,
+        session: Session,
+        mechanism: str,
+        response: bytes | None,
+        protocol: str = "smtp",
     ) -> Challenge:
-        """See `smtp.door.Doorkeeper`."""
+        """See `smtp.door.Doorkeeper`; `protocol` is one of `auth.counts`."""
         exchange = self._open.pop(session, None)
         if exchange is None:
             exchange = begin(mechanism, self._keys, self._secret)
-        return _Attempt(self, session, mechanism, exchange).go(response)
+        attempt = _Attempt(self, session, (protocol, mechanism), exchange)
+        return attempt.go(response)
+
+    def password(
+        self, session: Session, name: bytes, password: bytes, protocol: str
+    ) -> Challenge:
+        """A name and a password that came without SASL."""
+        attempt = _Attempt(self, session, (protocol, "USER"), Plain())
+        who = text(name, NAME_MOST)
+        secret = text(password, Plain.PASSWORD_MOST)
+        if who is None or secret is None:
+            return attempt.refuse(NONSENSE, "", "error", "not UTF-8, or too long")
+        return attempt.judge(Password(normal(who), secret))
 
     def cancelled(self, session: Session) -> None:
         self._open.pop(session, None)
@@ -130,13 +176,14 @@ class _Attempt:
     """One step of one exchange, up to its answer."""
 
     def __init__(
-        self, logins: Logins, session: Session, mechanism: str, exchange: Exchange
+        self, logins: Logins, session: Session, way: tuple[str, str], exchange: Exchange
     ) -> None:
         self.all = logins
         self.session = session
-        self.mechanism = mechanism
+        self.way = way
+        self.mechanism = way[1]
         self.exchange = exchange
-        self.guest: Client = session.peer  # type: ignore[assignment]
+        self.guest = cast(Client, session.peer)
 
     def go(self, response: bytes | None) -> Challenge:
         step = self.exchange.step(response)
@@ -198,7 +245,7 @@ class _Attempt:
         except Exception as error:
             self.all._report.fault("a login", error)
             answer = self.refuse(TROUBLE, step.name, "error", "our own trouble")
-        self.guest.answer(answer)  # type: ignore[arg-type]
+        self.guest.answer(answer)
 
     def record(self, name: str) -> str:
         account = self.all._lookup(name)
@@ -233,4 +280,4 @@ class _Attempt:
         return refused
 
     def count(self, result: str) -> None:
-        self.all._cells[_RESULTS[self.mechanism, result]] += 1
+        self.all._cells[_RESULTS[(*self.way, result)]] += 1

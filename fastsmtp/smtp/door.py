@@ -8,20 +8,14 @@ goes on, and `Service.trouble` is called with the error.
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from fastsmtp.errors import Refused
+from fastsmtp.errors import PENDING as PENDING
+from fastsmtp.errors import Refused, Wait
 
 if TYPE_CHECKING:
     from fastsmtp.smtp.session import Body, Session
 
-
-class Wait(Enum):
-    PENDING = "pending"
-
-
-PENDING: Final = Wait.PENDING
 
 Answer = Refused | Literal[Wait.PENDING] | None
 Challenge = Answer | bytes

@@ -1,4 +1,12 @@
-# Command lines out of the input, however it is cut. Part of session.pyx.
+# Command lines out of the input, however it is cut. Part of each engine's session.pyx,
+# which says what a line may be and what is done with it:
+#
+#     s._command(data, length)    a whole line with its CRLF
+#     line_limit(s, data, n)      octets that the line which begins so may have
+#     told_bare(s), told_long(s)  the answers to one that is none
+#
+# Fields: line, line_length, line_room; skipping, skipping_said, skipped_cr;
+# service.max_command_line. VERB_ROOM octets of a line tell how long it may be.
 
 
 cdef size_t whole_line(Session s, Octets data, size_t n) except? 0:
@@ -69,21 +77,17 @@ cdef size_t bad_line(Session s, Octets line, size_t n, LineEnd end) except? 0:
     s.skipping_said = end != LINE_LONG
     s.skipped_cr = line[n - 1] == c"\r"
     if s.skipping_said:
-        s._begin(OTHER)
-        s._refuse(replies.BARE)
+        told_bare(s)
     return n
 
 
 cdef size_t skip(Session s, Octets data, size_t n) except? 0:
     cdef size_t length = 1
-    if s.chunk_no is not None:
-        return skip_chunk(s, n)
     if not (s.skipped_cr and data[0] == c"\n"):
         if not skip_line(data, n, &length):
             s.skipped_cr = data[n - 1] == c"\r"
             return n
     s.skipping = False
     if not s.skipping_said:
-        s._begin(OTHER)
-        s._refuse(replies.LOGIN_LONG if s.exchanging else replies.TOO_LONG)
+        told_long(s)
     return length

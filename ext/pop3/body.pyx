@@ -1,0 +1,56 @@
+"""A message as a POP3 client is given it; see body.pyi."""
+
+cimport cython
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from libc.stdlib cimport free, malloc
+
+from popbody cimport (
+    Giving,
+    giving_begin,
+    giving_cut,
+    giving_end,
+    giving_put,
+)
+
+
+@cython.final
+cdef class Giver:
+    """See the .pyi."""
+
+    cdef Giving giving
+    cdef bint top
+
+    def __init__(self, lines=None):
+        self.top = lines is not None
+        giving_begin(&self.giving, lines if self.top else -1)
+
+    def give(self, bytes data not None):
+        """See the .pyi."""
+        cdef const unsigned char *octets = <unsigned char *> PyBytes_AS_STRING(data)
+        cdef size_t n = PyBytes_GET_SIZE(data)
+        cdef unsigned char *out
+        if self.top:
+            n = giving_cut(&self.giving, octets, n)
+        out = <unsigned char *> malloc(n + n // 2 + 1)
+        if out is NULL:
+            raise MemoryError
+        try:
+            n = giving_put(&self.giving, octets, n, out)
+            return PyBytes_FromStringAndSize(<char *> out, n)
+        finally:
+            free(out)
+
+    def end(self):
+        """See the .pyi."""
+        cdef unsigned char out[8]
+        cdef size_t n = giving_end(&self.giving, out)
+        return PyBytes_FromStringAndSize(<char *> out, n)
+
+    @property
+    def done(self):
+        """See the .pyi."""
+        return self.giving.done
