@@ -48,13 +48,20 @@ def unbound() -> tuple[Path, dict[str, str]]:
 def _found(name: str, folder: str, packages: list[str]) -> tuple[Path, dict[str, str]]:
     if found := shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin"):
         return Path(found), dict(os.environ)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    root = cache / "fastsmtp-bench" / folder
-    if not (root / "usr/sbin" / name).exists():
-        _unpack(root, packages)
+    root = unpacked(f"usr/sbin/{name}", folder, packages)
     known = os.environ.get("LD_LIBRARY_PATH")
     paths = [str(root / library) for library in LIBRARIES] + ([known] if known else [])
     return root / "usr/sbin" / name, dict(os.environ, LD_LIBRARY_PATH=":".join(paths))
+
+
+def unpacked(wanted: str, folder: str, packages: list[str]) -> Path:
+    """Where packages are unpacked, so that a file of them is there; the first of them
+    must be had. Raises `Unavailable`."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    root = cache / "fastsmtp-bench" / folder
+    if not (root / wanted).exists():
+        _unpack(root, packages)
+    return root
 
 
 def version() -> str:

@@ -16,7 +16,9 @@ Laws
   first octet goes out, so that a damaged one is refused; a larger one is compared while
   it goes out, and when it is damaged the connection ends before its last line.
 - What is marked is removed when all that was asked for before has gone out.
-- A turn of the loop gives one client at most `TURN` octets.
+- A turn of the loop gives one client at most `TURN` octets. While several fetch, turns
+  are spread so that they take no more than `max_share` of a processor's time: mail that
+  comes in goes before mail that is read. A client that fetches alone does not wait.
 """
 
 from cpython.bytes cimport (
@@ -29,6 +31,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.types cimport off_t
 from posix.unistd cimport pread
 
@@ -71,12 +74,20 @@ cdef double FOREVER = float("inf")
 checksum.crc32c_begin()
 
 
+cdef double seconds() noexcept:
+    """The monotonic clock, as `time.monotonic`."""
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec + t.tv_nsec * 1e-9
+
+
 cdef class Desk:
     """What all clients of one listener share.
 
     door   `serve.pop3d.Pop3d`: admits clients, opens maildrops, removes messages
-    later  called with a client that has had its share of this turn
+    later  called with a client whose next turn is in so many seconds
     tls    `net.tls.Tls` for STLS, or None
+    giving clients that something is to be given to
     """
 
     cdef readonly object door, service, options, clock, shared, small, store
@@ -85,6 +96,8 @@ cdef class Desk:
     cdef unsigned char *out
     cdef unsigned char *scratch
     cdef readonly double shortest
+    cdef readonly int giving
+    cdef double share, free_at  # of the processor; when the next turn may be
 
     def __init__(self, door, service, options, clock, shared, store):
         self.door = door
@@ -98,6 +111,7 @@ cdef class Desk:
         self.shortest = min(
             options.login_timeout, options.idle_timeout, options.reply_timeout
         )
+        self.share = options.max_share
         self.out = <unsigned char *> malloc(OUT)
         self.scratch = <unsigned char *> malloc(SCRATCH)
         if self.out is NULL or self.scratch is NULL:
@@ -162,8 +176,7 @@ cdef class Fetcher(Connection):
 
     cpdef ended(self):
         self.desk.clock.forget(self)
-        self.queue = None
-        self._let_go()
+        self._drop_queue()
         if self.network:
             self.session.lost()
             self.desk.door.left(self)
@@ -187,14 +200,11 @@ cdef class Fetcher(Connection):
             self.write(self.session.greet())
         desk.clock.watch(self, self.active + desk.shortest)
 
-    cdef int descriptor(self) except -1:
-        cdef object sock = self.transport.get_extra_info("socket")
-        return 0 if sock is None else sock.fileno()
-
     @property
     def number(self):
         """The descriptor of its socket; 0 when the transport has none."""
-        return self.descriptor()
+        cdef object sock = self.transport.get_extra_info("socket")
+        return 0 if sock is None else sock.fileno()
 
     def answer(self, answer):
         """What the session waited for has been decided."""
@@ -217,6 +227,7 @@ cdef class Fetcher(Connection):
             return 0
         self.queue = pieces
         self.at = self.done = 0
+        self.desk.giving += 1
         return 0 if self.full else self.pump()
 
     def shut(self, bytes reply, str parting):
@@ -292,8 +303,20 @@ cdef class Fetcher(Connection):
 
     cdef int pump(self) except -1:
         cdef Desk desk = self.desk
+        cdef double begun = seconds()
+        if desk.giving > 1 and begun < desk.free_at:
+            return self._wait(desk.free_at - begun)
+        self.give()
+        desk.free_at = max(begun, desk.free_at) + (seconds() - begun) / desk.share
+        if self.queue is not None and not self.full and not self.closing:
+            self._wait(0 if desk.giving < 2 else desk.free_at - begun)
+        return 0
+
+    cdef int give(self) except -1:
+        """One turn: until all has gone out, or no more goes, or it was enough."""
+        cdef Desk desk = self.desk
         cdef size_t used, given = 0
-        while not self.closing:
+        while not self.closing and given < TURN:
             used = self.fill(desk.out)
             if not used:
                 break
@@ -301,11 +324,20 @@ cdef class Fetcher(Connection):
             self.active = desk.clock.now
             if not self.deliver(desk.out, used):
                 break
-            if self.queue is not None and given >= TURN:
-                self.yielding = True
-                desk.later(self)
-                break
         return 0
+
+    cdef int _wait(self, double delay) except -1:
+        """The next turn is later."""
+        if not self.yielding:
+            self.yielding = True
+            self.desk.later(self, delay)
+        return 0
+
+    cdef int _drop_queue(self) except -1:
+        if self.queue is not None:
+            self.queue = None
+            self.desk.giving -= 1
+        return self._let_go()
 
     cdef bint deliver(self, const unsigned char *data, size_t n) except -1:
         """Whether the next may follow."""
@@ -335,8 +367,7 @@ cdef class Fetcher(Connection):
             if used == before or self.closing:
                 break
             if self.at == len(self.queue):
-                self.queue = None
-                self._let_go()
+                self._drop_queue()
         return used
 
     cdef size_t some_octets(self, unsigned char *out, size_t room) except? 0:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastsmtp.options import ADDRESSES, COUNT, DURATION, TEXT, option
+from fastsmtp.options import ADDRESSES, COUNT, DURATION, NUMBER, TEXT, option
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,13 @@ class Pop3Options:
     )
     max_errors: int = option(
         20, "refused commands before the door closes", COUNT, low=1
+    )
+    max_share: float = option(
+        0.1,
+        "of a processor's time that a reader gives messages in while several fetch",
+        NUMBER,
+        low=0.01,
+        high=1,
     )
     login_timeout: float = option(
         60.0, "wait for a client that has not logged in", DURATION, low=10

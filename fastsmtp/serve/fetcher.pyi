@@ -21,7 +21,8 @@ class Desk:
     shared: bytearray
     small: memoryview
     store: Store
-    later: Callable[[Fetcher], object]
+    later: Callable[[Fetcher, float], object]
+    giving: int
     tls: Tls | None
     shortest: float
     def __init__(

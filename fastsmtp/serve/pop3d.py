@@ -204,8 +204,12 @@ class Pop3d:
         if self._own_clock:
             self.clock.stop()
 
-    def _later(self, guest: Fetcher) -> None:
-        asyncio.get_running_loop().call_soon(guest.go_on)
+    def _later(self, guest: Fetcher, delay: float) -> None:
+        loop = asyncio.get_running_loop()
+        if delay > 0:
+            loop.call_later(delay, guest.go_on)
+        else:
+            loop.call_soon(guest.go_on)
 
     # who comes and goes
 
