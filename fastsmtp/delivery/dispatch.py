@@ -138,6 +138,7 @@ class Dispatcher:
                 await schedule.alarm.wait(schedule.wait())
                 return
             self._hand_out(*taken)
+            await asyncio.sleep(0)  # reads of a local store never suspend
         await schedule.alarm.wait(schedule.wait() or 1.0)
 
     async def _restamp(self) -> None:
@@ -242,11 +243,12 @@ class Dispatcher:
         return state.paused > now or state.active >= state.most
 
     def _keep(self, name: str, key: str, ids: list[int], now: int) -> None:
-        self.schedule.give_back(name, ids)
         hop = self._hop(key)
         if hop.paused > now:
+            self.schedule.give_back(name, ids)
             self.schedule.pause(name, hop.paused)
         else:
+            self.schedule.park(name, ids)
             hop.waiting.add(name)
 
     def _hop(self, key: str) -> Hop:
@@ -308,10 +310,10 @@ class Dispatcher:
     def returned(self, id: int, name: str, key: str) -> None:
         """A sender did not get to it: it is due as before."""
         self._active -= 1
-        self.schedule.give_back(name, (id,))
         hop = self._hop(key)
         hop.active -= 1
         hop.waiting.add(name)
+        self.schedule.park(name, (id,))
 
     def _judge(self, hop: Hop, attempt: Attempt) -> None:
         now = self.schedule.now()
@@ -367,7 +369,7 @@ class Dispatcher:
         """Let destinations come again that wait for this next hop."""
         if hop.waiting and hop.active <= hop.most // 2:
             names, hop.waiting = hop.waiting, set()
-            self.schedule.noted(names)
+            self.schedule.unpark(names)
         if not hop.active and not hop.failures and not hop.waiting:
             del self._hops[key]
 
@@ -375,7 +377,7 @@ class Dispatcher:
         """There is a sender again."""
         for hop in self._hops.values():
             names, hop.waiting = hop.waiting, set()
-            self.schedule.noted(names)
+            self.schedule.unpark(names)
 
     def resumed(self, key: Key, hop: str) -> None:
         """A sender that has come back is still at this: it is active, not due."""

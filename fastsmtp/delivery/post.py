@@ -112,6 +112,7 @@ class _Desk(Line):
         self._senders.gone(self)
         for key, hop in given.items():
             self._senders.dispatcher.returned(key.id, key.destination, hop)
+        self._senders.changed()
 
 
 class Senders:
@@ -175,8 +176,9 @@ class Senders:
             one.say(jobs.RECORDED, key)
 
     def changed(self) -> None:
-        """There is one more."""
-        self.dispatcher.connected()
+        """There is one more, or one less: what waited may go to others."""
+        if any(desk.greeted for desk in self._desks):
+            self.dispatcher.connected()
 
     def gone(self, desk: _Desk) -> None:
         with contextlib.suppress(ValueError):

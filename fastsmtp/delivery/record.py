@@ -10,8 +10,10 @@ crash in between makes a second notice, never none.
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Final, NamedTuple, Protocol
 
+from fastsmtp.cells import Histogram
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.attempt import (
     After,
@@ -184,7 +186,7 @@ class Recorder:
 
     async def _tell(self, made: list[_Made]) -> None:
         """Send the notices that are owed, each message's before its move is made."""
-        untold = [one for one in made if one.after.changed and not one.by.told]
+        untold = [one for one in made if not one.by.told and _may_owe(one)]
         if untold:
             await asyncio.gather(*(self._tell_of(one) for one in untold))
 
@@ -215,16 +217,15 @@ class Recorder:
         by, after = one.by, one.after
         deliveries, queue = self.cells
         for changed in after.changed:
-            result = _result(by, changed)
-            deliveries[counts.ATTEMPTS.place(by.transport, result)] += 1
-            duration = counts.duration(by.transport, result)
-            duration.observe(deliveries, by.seconds)
+            places = _places(by.transport, _result(by, changed))
+            deliveries[places.attempts] += 1
+            places.duration.observe(deliveries, by.seconds)
             standing = changed.target.standing
             if standing == Standing.WAITING:
                 queue[events.DEFERRED] += 1
                 continue
             age = now - after.queued.envelope.arrived
-            counts.delay(by.transport, result).observe(deliveries, max(age, 0) / 1000)
+            places.delay.observe(deliveries, max(age, 0) / 1000)
             if standing == Standing.DELIVERED:
                 queue[events.DELIVERED] += 1
             elif changed.answer.permanent:
@@ -234,6 +235,30 @@ class Recorder:
         if not waits(after.queued):
             queue[events.REMOVED] += 1
         self.told.attempted(by, after)
+
+
+def _may_owe(one: _Made) -> bool:
+    """Whether anybody might be told of it: nearly all mail arrives, and nobody is."""
+    envelope = one.held.queued.envelope
+    if any(c.target.standing != Standing.DELIVERED for c in one.after.changed):
+        return True
+    asked = any(recipient.notify for recipient in envelope.recipients)
+    return bool(one.after.changed) and (asked or bool(envelope.by_mode))
+
+
+class _Places(NamedTuple):
+    attempts: int
+    duration: Histogram
+    delay: Histogram
+
+
+@cache
+def _places(transport: str, result: str) -> _Places:
+    return _Places(
+        counts.ATTEMPTS.place(transport, result),
+        counts.duration(transport, result),
+        counts.delay(transport, result),
+    )
 
 
 def _move(held: Held, queued: Queued) -> Move:

@@ -64,11 +64,12 @@ class Destination:
     cursors  rank -> the row to go on with, while more than a turn is due
     most     of these at a time
     paused   milliseconds, wall clock, before which nothing is handed out
+    parked   nothing is handed out: whoever is to take it cannot
     """
 
     __slots__ = (
         *("active", "aged", "cursors", "looks", "most", "name"),
-        *("paused", "ready", "suspended", "wrapped"),
+        *("parked", "paused", "ready", "suspended", "wrapped"),
     )
 
     def __init__(self, name: str, most: int) -> None:
@@ -78,6 +79,7 @@ class Destination:
         self.most = most
         self.paused = 0
         self.suspended = False
+        self.parked = False
         self.aged = b""  # where `Schedule.aged` goes on
         self.wrapped = 0  # when it was last read from its first row
         self.ready = False  # it stands in line
@@ -149,7 +151,7 @@ class Schedule:
         while self._line:
             destination = self._line.popleft()
             destination.ready = False
-            if destination.suspended:
+            if destination.suspended or destination.parked:
                 continue
             if destination.paused > now:
                 self._look_at(destination, destination.paused)
@@ -234,6 +236,16 @@ class Schedule:
             destination.active.pop(id, None)
         if not destination.active:
             self._busy.pop(name, None)
+
+    def park(self, name: str, ids: Iterable[int]) -> None:
+        """The same, and hand out nothing for this destination until `unpark`."""
+        self.give_back(name, ids)
+        self._at(name).parked = True
+
+    def unpark(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._at(name).parked = False
+        self.noted(names)
 
     async def aged(self, name: str, arrived: int, most: int = AGED) -> list[int]:
         """Messages that wait there and came at `arrived` (ms, wall clock) or before,
