@@ -257,7 +257,7 @@ class Relay:
 
     async def _exchangers(self, hop: NextHop) -> Exchangers:
         if hop.host.startswith("/"):
-            host = Host("", (hop.host,))
+            host = Host("", (f"unix:{hop.host}",))
             return Exchangers((host,), hop.host)
         return await self._search.find(hop.host, mx=hop.mx, port=hop.port)
 

@@ -212,7 +212,7 @@ class CallAhead:
 
     async def _places(self, hop: NextHop) -> list[Place]:
         if hop.host.startswith("/"):
-            return [Place(hop.host, 0)]
+            return [Place(f"unix:{hop.host}", 0)]
         found = await self._search.find(hop.host, mx=hop.mx, port=hop.port)
         return [
             Place(address, hop.port)
