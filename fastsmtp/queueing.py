@@ -16,11 +16,23 @@ from fastsmtp.delivery.telling import Telling
 from fastsmtp.delivery.worker import LocalAttempts
 from fastsmtp.policy.relaying import LOCAL, NextHop, Relaying
 from fastsmtp.queue import actives
-from fastsmtp.queue.message import Queued, Standing, queue_id
+from fastsmtp.queue.message import Queued, Standing, Target, queue_id
 from fastsmtp.queue.schedule import Schedule
+from fastsmtp.queue.selection import HopOf
 from fastsmtp.report import Report
+from fastsmtp.serve.operations_queue import Hands
 from fastsmtp.store.base import Store
 from fastsmtp.trace.ring import Trace
+
+WORDS: Final = {
+    "hold": "held",
+    "release": "released",
+    "retry": "retried",
+    "move": "moved",
+    "bounce": "bounced",
+    "delete": "removed",
+}
+"""What `fastsmtp why` says of an order."""
 
 TOLD: Final = 1.0  # seconds between two looks at what is active
 
@@ -89,6 +101,15 @@ class Told:
             self._report.fault(f"queue entry {queue_id(id)}", error)
 
 
+def notices(config: Config, store: Store, told: Told | None = None) -> Telling:
+    """Who tells senders what became of their mail."""
+    options = config.delivery
+    clerk = Clerk(config.hostname, options)
+    if told is None:
+        return Telling(store, clerk, options, now_ms)
+    return Telling(store, clerk, options, now_ms, told=told.notified)
+
+
 def dispatcher(
     config: Config,
     store: Store,
@@ -98,24 +119,61 @@ def dispatcher(
 ) -> Dispatcher:
     """The one of this process; `run` it."""
     options = config.delivery
-    clerk = Clerk(config.hostname, options)
-    notices = Telling(store, clerk, options, now_ms, told=told.notified)
     schedule = Schedule(store, now_ms, LoopAlarm(), options.active)
-    recorder = Recorder(store, schedule, cells, notices, told)
+    telling = notices(config, store, told)
+    recorder = Recorder(store, schedule, cells, telling, told)
     local = LocalAttempts(store, ways.route, told.failed)
     return Dispatcher(recorder, local, next_hop(ways), options)
 
 
 def next_hop(ways: Ways) -> Callable[[Queued, str], NextHop]:
-    """Where mail of an entry goes, by its envelope and the recipient."""
+    """Where mail of an entry goes, by its envelope and the recipient: as an operator
+    has chosen, else as the tables say."""
 
     def find(queued: Queued, address: str) -> NextHop:
         relaying = ways.relaying
+        if queued.via:
+            return relaying.through(queued.via, address)
         if relaying.shared(address) and ways.route.is_here(address):
             return LOCAL
         return relaying.next_hop(queued.envelope.reverse_path, address)
 
     return find
+
+
+def hop_of(table: Relaying) -> HopOf:
+    """The key of a next hop, for who does not know the accounts."""
+
+    def find(queued: Queued, target: Target) -> str:
+        if queued.via:
+            return table.through(queued.via, target.address).key
+        return table.next_hop(queued.envelope.reverse_path, target.address).key
+
+    return find
+
+
+def hands(
+    ways: Ways,
+    worker: Dispatcher,
+    notices: Telling,
+    queue: "memoryview[int]",
+    trace: Trace,
+) -> Hands:
+    """For commands that change the queue, beside the dispatcher that works on it."""
+
+    def told(id: int, action: str) -> None:
+        if trace.on:
+            trace.moved(id, WORDS[action], "by a command")
+
+    find = next_hop(ways)
+    return Hands(
+        worker.schedule,
+        notices.bounce,
+        queue,
+        lambda queued, target: find(queued, target.address).key,
+        worker.hurry,
+        told,
+    )
 
 
 async def tell_active(schedule: Schedule, cells: "memoryview[int]") -> None:

@@ -39,6 +39,7 @@ from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.local import reason as reason_of
 from fastsmtp.delivery.record import Cells
 from fastsmtp.delivery.route import Route
+from fastsmtp.delivery.telling import Telling
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.mailbox import account
@@ -64,6 +65,7 @@ from fastsmtp.serve.http import HttpServer
 from fastsmtp.serve.http import watching as routes
 from fastsmtp.serve.login import Logins, server_secret
 from fastsmtp.serve.operations import Operations
+from fastsmtp.serve.operations_queue import QueueOperations
 from fastsmtp.serve.pop3d import Pop3d
 from fastsmtp.serve.pop3d import Terms as Pop3Terms
 from fastsmtp.serve.smtpd import Smtpd, Terms
@@ -270,8 +272,8 @@ async def keeping(
         loop.call_soon_threadsafe(dispatcher.schedule.noted, names)
 
     apply.entered = entered
-    operations = Operations(store, people.domains, store.backup, people.changed)
-    control = ControlServer(config.run, operations.table(), report.fault)
+    telling = queueing.notices(config, store, told)
+    control = commanded(process, store, people, (dispatcher, telling))
     async with contextlib.AsyncExitStack() as stack:
         await layout.upgrade(store, now_ms())
         await stack.enter_async_context(
@@ -293,6 +295,20 @@ async def keeping(
         await control.start()
         stack.push_async_callback(control.close, UNDER_WAY)
         yield dispatcher
+
+
+def commanded(
+    process: Process,
+    store: LmdbStore,
+    people: People,
+    working: tuple[Dispatcher, Telling],
+) -> ControlServer:
+    """The socket for commands; `working` on the queue are those beside them."""
+    operations = Operations(store, people.domains, store.backup, people.changed)
+    cells = metrics.QUEUE.of(process.cells)
+    hands = queueing.hands(people, *working, cells, process.trace)
+    table = operations.table() | QueueOperations(store, hands).table()
+    return ControlServer(process.config.run, table, process.report.fault)
 
 
 async def tidy(store: LmdbStore, report: Report) -> None:

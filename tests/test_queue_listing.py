@@ -2,11 +2,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import pytest
-
 from fastsmtp.cells import fresh
 from fastsmtp.queue import actives, counts, listing, moves
-from fastsmtp.queue.listing import Filter, gauges, references
+from fastsmtp.queue.listing import gauges, references
 from fastsmtp.queue.message import Envelope, Queued, State, Target
 from fastsmtp.queue.moves import Tally
 from fastsmtp.store import keys
@@ -32,58 +30,6 @@ async def enter(
     entry = Queued(envelope, 100, state, NOW, (Target(to, "all@y.test"),))
     await moves.make(store, moves.enter(id, entry))
     return id
-
-
-async def ids(store: MemoryStore, **wanted: Any) -> list[int]:
-    return [e.id async for e in listing.entries(store, Filter(**wanted))]
-
-
-def test_entries_come_in_pages_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "PAGE", 3)
-
-    async def case() -> None:
-        store = MemoryStore()
-        made = [await enter(store) for _ in range(10)]
-        assert await ids(store) == made
-        rest = [e.id async for e in listing.entries(store, after=made[6])]
-        assert rest == made[7:]
-
-    run(case())
-
-
-def test_filters_must_all_hold() -> None:
-    async def case() -> None:
-        store = MemoryStore()
-        one = await enter(store, "S@x.test", "a@y.test", age=100)
-        two = await enter(store, "", "b@z.test", State.HOLD)
-        assert await ids(store, sender="s@X.test") == [one]
-        assert await ids(store, sender="") == [two]
-        assert await ids(store, sender="@x.test") == [one]
-        assert await ids(store, recipient="B@z.test") == [two]
-        assert await ids(store, recipient="@y.test") == [one, two]  # as it was given
-        assert await ids(store, state=State.HOLD) == [two]
-        assert await ids(store, before=NOW) == [one]
-        assert await ids(store, before=NOW, recipient="b@z.test") == []
-
-    run(case())
-
-
-def test_who_is_worked_on_is_active() -> None:
-    async def case() -> None:
-        store = MemoryStore()
-        one, two = await enter(store), await enter(store)
-        active = {one}
-        found = [
-            [e.id async for e in listing.entries(store, Filter(state=s), active=active)]
-            for s in (State.ACTIVE, State.DEFERRED)
-        ]
-        assert found == [[one], [two]]
-        shown = await listing.show(store, one, active)
-        assert shown is not None
-        assert (shown.state, shown.queued.state) == (State.ACTIVE, State.DEFERRED)
-        assert await listing.show(store, 99) is None
-
-    run(case())
 
 
 def test_gauges_are_sums_of_counters() -> None:

@@ -26,7 +26,7 @@ from fastsmtp.policy.options import DomainOptions, RelayDomainOptions
 from fastsmtp.policy.recipients import Passed, Recipients
 from fastsmtp.policy.relaying import Relaying
 from fastsmtp.queue import counts as events
-from fastsmtp.queue import listing, moves
+from fastsmtp.queue import listing, moves, selection
 from fastsmtp.queue.message import (
     Envelope,
     Queued,
@@ -218,8 +218,8 @@ class Village:
         part = self.ids[name]
         return [e.blob for _, _, e in await account.emails(self.store, part, INBOX)]
 
-    async def queue(self) -> list[listing.Entry]:
-        return [entry async for entry in listing.entries(self.store)]
+    async def queue(self) -> list[selection.Entry]:
+        return [entry async for entry in selection.entries(self.store)]
 
     def refs(self, id: int) -> int:
         """How often something refers to a body, by the store's own count."""

@@ -12,19 +12,23 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fastsmtp import queueing
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.cells import fresh
 from fastsmtp.cli import Failure
 from fastsmtp.cli.remote import Local, Remote
 from fastsmtp.config import Config
 from fastsmtp.delivery import counts as deliveries
+from fastsmtp.delivery.alarm import LoopAlarm
 from fastsmtp.delivery.local import LocalDelivery
 from fastsmtp.delivery.route import Route
 from fastsmtp.owner import as_owner
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue import counts as events
+from fastsmtp.queue.schedule import Schedule
 from fastsmtp.serve.control import SOCKET
 from fastsmtp.serve.operations import Operations
+from fastsmtp.serve.operations_queue import Hands, QueueOperations
 from fastsmtp.store import counts as cells
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore, lock, next_epoch
@@ -64,7 +68,18 @@ async def operations(config: Config) -> AsyncIterator[Remote | Local]:
         return
     with as_owner(config.data), lock(config.data):
         async with keeping(config) as store:
-            yield Local(Operations(store, config.domains, store.backup).table())
+            table = Operations(store, config.domains, store.backup).table()
+            yield Local(table | QueueOperations(store, hands(config, store)).table())
+
+
+def hands(config: Config, store: LmdbStore) -> Hands:
+    """For work on the queue while nobody else does any."""
+    return Hands(
+        Schedule(store, queueing.now_ms, LoopAlarm()),
+        queueing.notices(config, store).bounce,
+        fresh(events.CELLS),
+        queueing.hop_of(queueing.relaying(config)),
+    )
 
 
 def _demand_data(config: Config) -> None:

@@ -1,12 +1,18 @@
-"""`fastsmtp queue`: what could not be delivered at once, and why."""
+"""`fastsmtp queue`: what could not be delivered at once, why, and orders about it."""
 
 import argparse
 import asyncio
 import json
-import time
-from typing import Any
+from typing import Any, Final
 
-from fastsmtp.cli import MISUSED, OK, Failure
+from fastsmtp.cli import OK, Failure
+from fastsmtp.cli.choosing import (
+    being_tried,
+    filter_arguments,
+    numbers,
+    searching,
+    tell_damaged,
+)
 from fastsmtp.cli.terminal import (
     config_argument,
     json_argument,
@@ -16,9 +22,29 @@ from fastsmtp.cli.terminal import (
 )
 from fastsmtp.config import Config
 
-STATES = ("active", "deferred", "hold", "scheduled")
-MAIL_PARAMETERS = ("body", "smtputf8", "requiretls", "ret", "envid", "submitter")
-RCPT_PARAMETERS = ("notify", "orcpt")
+MAIL_PARAMETERS: Final = (
+    *("body", "smtputf8", "requiretls", "ret", "envid", "submitter"),
+    *("priority", "by_mode"),
+)
+RCPT_PARAMETERS: Final = ("notify", "orcpt")
+COLUMNS: Final = {
+    "id": "id",
+    "state": "state",
+    "arrived": "arrived",
+    "octets": "octets",
+    "sender": "sender",
+    "waiting": "waiting",
+    "due": "next attempt",
+    "error": "because",
+}
+ORDERS: Final = {
+    "hold": "try nothing until they are released",
+    "release": "off hold, and try them now",
+    "retry": "try them now, whatever was planned",
+    "bounce": "give them up now, and tell the sender",
+    "delete": "give them up, and tell nobody",
+    "move": "send them to another next hop",
+}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,75 +52,68 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     listed = verbs.add_parser("list", help="the queue, oldest first")
     shown = verbs.add_parser("show", help="one message of it, recipient by recipient")
     shown.add_argument("id", metavar="ID", help="as in the 250 and in the log")
-    whom = "whole address, or @domain"
-    listed.add_argument("--sender", metavar="WHO", help=whom)
-    listed.add_argument("--recipient", metavar="WHO", help=whom)
-    listed.add_argument("--state", choices=STATES)
-    listed.add_argument(
-        "--older", metavar="TIME", help='arrived longer ago than, such as "4 h"'
-    )
-    for verb in (listed, shown):
+    filter_arguments(listed, ids=False)
+    for action, about in ORDERS.items():
+        _order_arguments(verbs.add_parser(action, help=about), action)
+    top = verbs.add_parser("top", help="where most waits, and for how long; live")
+    top.add_argument("--limit", metavar="N", type=int, default=20, help="destinations")
+    top.add_argument("--once", action="store_true", help="do not go on")
+    suspend = verbs.add_parser("suspend", help="try nothing for a domain")
+    resume = verbs.add_parser("resume", help="try it again")
+    for verb in (suspend, resume):
+        verb.add_argument("domain", metavar="DOMAIN", help="as `queue top` has it")
+    for verb in (listed, shown, top, suspend, resume):
         json_argument(verb)
         config_argument(verb)
 
 
+def _order_arguments(verb: argparse.ArgumentParser, action: str) -> None:
+    filter_arguments(verb)
+    verb.add_argument("--all", action="store_true", help="the whole queue")
+    if action == "bounce":
+        verb.add_argument("--reason", default="", help="what the sender is told")
+    if action == "move":
+        verb.add_argument(
+            "--to",
+            required=True,
+            metavar="HOP",
+            help='as `via` in the configuration: "smtp://host:25", "mx";'
+            ' "usual": as the tables say',
+        )
+    verb.add_argument("--preview", action="store_true", help="say what is meant, only")
+    verb.add_argument("--yes", action="store_true", help="do not ask")
+    json_argument(verb)
+    config_argument(verb)
+
+
 def run(args: argparse.Namespace) -> int:
     from fastsmtp import config
+    from fastsmtp.cli import queue_orders, queue_top
 
     loaded = config.load(config.find(args.config))
+    if args.what == "top":
+        return queue_top.run(loaded, args)
+    if args.what in ("suspend", "resume"):
+        return asyncio.run(queue_orders.suspend(loaded, args))
+    if args.what in ORDERS:
+        return asyncio.run(queue_orders.order(loaded, args))
     show = _show if args.what == "show" else _list
     return asyncio.run(show(loaded, args))
 
 
 async def _list(config: Config, args: argparse.Namespace) -> int:
-    from fastsmtp.cli.access import reading
-    from fastsmtp.queue.listing import Filter, entries
-    from fastsmtp.queue.message import State
-
-    wanted = Filter(
-        sender=args.sender,
-        recipient=args.recipient,
-        state=State(args.state) if args.state else None,
-        before=_before(args.older),
-    )
-    columns = {
-        "id": "id",
-        "state": "state",
-        "arrived": "arrived",
-        "octets": "octets",
-        "sender": "sender",
-        "waiting": "waiting",
-        "due": "next attempt",
-        "error": "because",
-    }
     rows = []
-    async with reading(config) as store:
-        async for entry in entries(store, wanted):
+    async with searching(config, args) as search:
+        async for entry in search.entries():
             row = _row(entry)
             if args.json:
                 print(json.dumps(row, ensure_ascii=False))
             else:
                 rows.append(row)
     if not args.json:
-        listing(rows, False, columns, "nothing waits")
+        listing(rows, False, COLUMNS, "nothing waits")
+    tell_damaged(search.found)
     return OK
-
-
-def _before(older: str | None) -> int | None:
-    """The moment so long ago, in milliseconds."""
-    if older is None:
-        return None
-    from fastsmtp.config.kinds import Setting, Wrong, allowed, read
-    from fastsmtp.options import DURATION
-
-    setting = Setting(DURATION, float, {})
-    try:
-        seconds = read(older, setting)
-    except Wrong as wrong:
-        raise Failure(
-            f'--older "{older}" {wrong}', f"allowed: {allowed(setting)}", MISUSED
-        ) from None
-    return int((time.time() - seconds) * 1000)
 
 
 def _row(entry: Any) -> dict[str, Any]:
@@ -111,37 +130,50 @@ def _row(entry: Any) -> dict[str, Any]:
         "recipients": len(queued.targets),
         "waiting": len(waiting),
         "attempts": max((t.attempts for t in queued.targets), default=0),
-        "due": moment(queued.due) if entry.state != "hold" else "",
+        "due": moment(queued.due) if queued.state != "hold" else "",
         "error": next((t.error for t in waiting if t.error), ""),
     }
 
 
 async def _show(config: Config, args: argparse.Namespace) -> int:
+    from fastsmtp import queueing
     from fastsmtp.cli.access import reading
-    from fastsmtp.queue.listing import show
-    from fastsmtp.queue.message import parse_queue_id
+    from fastsmtp.queue.selection import show
 
-    try:
-        id = parse_queue_id(args.id)
-    except ValueError as error:
-        raise Failure(str(error), code=MISUSED) from None
+    (id,) = numbers([args.id])
+    active = await being_tried(config)
     async with reading(config) as store:
-        entry = await show(store, id)
+        entry = await show(store, id, active)
     if entry is None:
         raise Failure(
             f"{args.id.upper()} is not in the queue",
-            "it was delivered, or never accepted here; the log knows",
+            f"it was delivered, or never accepted here; `fastsmtp why {args.id}`",
         )
-    envelope = entry.queued.envelope
-    targets = [_target(t, envelope) for t in entry.queued.targets]
+    queued, envelope = entry.queued, entry.queued.envelope
+    hop_of = queueing.hop_of(queueing.relaying(config))
+    targets = [_target(t, envelope, hop_of(queued, t)) for t in queued.targets]
     found = {**_row(entry), "client": envelope.client, "helo": envelope.helo}
     found |= {name: getattr(envelope, name) for name in MAIL_PARAMETERS}
+    for name in ("release", "by"):
+        at = getattr(envelope, name)
+        found[name] = moment(at) if at else ""
+    found["login"], found["via"], found["warned"] = (
+        *(envelope.login, queued.via, queued.warned),
+    )
     found["targets"] = targets
     if args.json:
         print(json.dumps(found, ensure_ascii=False))
-        return OK
+    else:
+        _print(found)
+    return OK
+
+
+def _print(found: dict[str, Any]) -> None:
     for key in ("id", "state", "arrived", "octets", "sender", "client", "due"):
         print(f"{key + ':':<9} {plain(str(found[key]))}")
+    for key in ("login", "release", "by", "via"):
+        if found[key]:
+            print(f"{key + ':':<9} {plain(str(found[key]))}")
     if said := _said(found, MAIL_PARAMETERS):
         print(plain(f"with:     {said}"))
     for target in found["targets"]:
@@ -151,9 +183,10 @@ async def _show(config: Config, args: argparse.Namespace) -> int:
         print(
             f"          {target['attempts']} attempts, next {target['due'] or 'none'}"
         )
+        if target["hop"]:
+            print(plain(f"          goes to {target['hop']}"))
         if target["error"]:
             print(plain(f"          {target['error']}"))
-    return OK
 
 
 def _said(found: dict[str, Any], parameters: tuple[str, ...]) -> str:
@@ -162,18 +195,20 @@ def _said(found: dict[str, Any], parameters: tuple[str, ...]) -> str:
     return " ".join(n if value is True else f"{n}={value}" for n, value in given)
 
 
-def _target(target: Any, envelope: Any) -> dict[str, Any]:
+def _target(target: Any, envelope: Any, hop: str) -> dict[str, Any]:
     from fastsmtp.queue.message import Recipient, Standing
 
     standing = Standing(target.standing)
     asked = {to.address: to for to in envelope.recipients}
     to = asked.get(target.recipient, Recipient(target.recipient))
+    waits = standing == Standing.WAITING
     return {
         "recipient": target.recipient,
         **{name: getattr(to, name) for name in RCPT_PARAMETERS},
         "address": target.address,
         "standing": standing.name.lower().replace("_", " "),
         "attempts": target.attempts,
-        "due": moment(target.due) if standing == Standing.WAITING else "",
+        "due": moment(target.due) if waits else "",
+        "hop": hop if waits else target.hop,
         "error": target.error,
     }

@@ -11,7 +11,8 @@ from msgspec.structs import replace
 
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.queue import backoff
-from fastsmtp.queue.message import Queued, Standing, State, Target
+from fastsmtp.queue.message import Queued, Standing, Target
+from fastsmtp.queue.orders import rested
 from fastsmtp.smtp.letter import Answer
 from fastsmtp.store import keys
 
@@ -97,21 +98,6 @@ def settle(id: int, queued: Queued, attempt: Attempt, terms: Terms) -> After:
         warned=queued.warned or after.late,
     )
     return after
-
-
-def rested(queued: Queued, targets: tuple[Target, ...]) -> Queued:
-    """The entry with these targets, in the state and with the due time they give."""
-    waiting = [t for t in targets if t.standing == Standing.WAITING]
-    state = queued.state
-    if waiting and state != State.HOLD:
-        tried = any(target.attempts for target in targets)
-        state = State.DEFERRED if tried else State.SCHEDULED
-    due = min((target.due for target in waiting), default=0)
-    return replace(queued, state=state, due=due, targets=targets)
-
-
-def waits(queued: Queued) -> bool:
-    return any(target.standing == Standing.WAITING for target in queued.targets)
 
 
 def _moved(

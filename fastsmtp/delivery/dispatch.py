@@ -8,12 +8,12 @@ a while, longer each time, and then tried with a few messages before it gets mor
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final, Protocol
 
 from msgspec.structs import replace
 
-from fastsmtp.delivery.attempt import Attempt, Terms, expired, is_late, rested
+from fastsmtp.delivery.attempt import Attempt, Terms, expired, is_late
 from fastsmtp.delivery.jobs import Job, Key, job_of
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.record import TROUBLE, Recorder
@@ -24,6 +24,7 @@ from fastsmtp.queue import backoff, moves
 from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import Queued, Standing, Target, destination_of
 from fastsmtp.queue.moves import Held
+from fastsmtp.queue.orders import rested
 from fastsmtp.queue.schedule import Destination, Due
 from fastsmtp.queue.timing import Steadiness
 from fastsmtp.smtp.letter import Answer
@@ -372,6 +373,15 @@ class Dispatcher:
             self.schedule.unpark(names)
         if not hop.active and not hop.failures and not hop.waiting:
             del self._hops[key]
+
+    def hurry(self, keys: Collection[str]) -> None:
+        """Try these next hops although they were left alone after a failure."""
+        for key in keys:
+            hop = self._hops.get(key)
+            if hop is not None and hop.paused:
+                hop.paused = 0
+                names, hop.waiting = hop.waiting, set()
+                self.schedule.noted(names)
 
     def connected(self) -> None:
         """There is a sender again."""

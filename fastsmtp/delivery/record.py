@@ -22,13 +22,13 @@ from fastsmtp.delivery.attempt import (
     Terms,
     marks_of,
     settle,
-    waits,
 )
 from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import moves
 from fastsmtp.queue.message import Queued, Standing
 from fastsmtp.queue.moves import Held, Move
+from fastsmtp.queue.orders import waits
 from fastsmtp.queue.schedule import Schedule
 from fastsmtp.store.base import Store
 

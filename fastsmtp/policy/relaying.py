@@ -257,6 +257,23 @@ class Relaying:
         name = in_dns(split(address)[1]) if self._relayed else None
         return name in self._relayed and name in self._local
 
+    def through(self, via: str, recipient: str) -> NextHop:
+        """Where a text says, whatever the table has; see `read_via`. No login is known
+        for it but that of a row with the same `via`."""
+        domain = split(recipient)[1]
+        address = literal(domain)
+        name = in_dns(domain) if address is None else domain
+        if not name or address == "":
+            return _refused("5.1.2", "The domain of the address is not valid")
+        there = read_via(via)
+        if there.transport == "refuse":
+            return _refused("5.7.1", "Refused by the postmaster")
+        for row in self._rows:
+            if row.via == there and row.options.login:
+                tls = row.options.tls or "verify"
+                return self._hop(there, address or name, tls, _credentials(row))
+        return self._hop(there, address or name, "")
+
     def limits(self, hop: NextHop, hosts: Iterable[str] = ()) -> DestinationOptions:
         """Of the table that names the next hop, else one of its MX `hosts`, else all.
 

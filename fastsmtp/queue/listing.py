@@ -1,10 +1,9 @@
 """Reading the queue: entries for people, sums for the metrics. Nothing here writes."""
 
-from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from fastsmtp.queue.message import Queued, State, decode_queued
+from fastsmtp.queue.message import State
 from fastsmtp.queue.moves import MINUTE, STATES, decode_counted
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
@@ -16,83 +15,6 @@ AGES: Final = (
     *(("4h", 14_400), ("1d", 86_400), ("5d", 432_000)),
 )
 """Upper edges in seconds; what is older is in "+Inf"."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """Which entries are meant; all that is given must hold.
-
-    sender, recipient  a whole address, or "@domain"; any case
-    state              as it is now, ACTIVE included
-    before             arrived before this, milliseconds of the wall clock
-    """
-
-    sender: str | None = None
-    recipient: str | None = None
-    state: State | None = None
-    before: int | None = None
-
-    def takes(self, entry: "Entry") -> bool:
-        queued = entry.queued
-        if self.state is not None and entry.state != self.state:
-            return False
-        if self.before is not None and queued.envelope.arrived >= self.before:
-            return False
-        if not _meant(self.sender, [queued.envelope.reverse_path]):
-            return False
-        names = [name for t in queued.targets for name in (t.address, t.recipient)]
-        return _meant(self.recipient, names)
-
-
-def _meant(wanted: str | None, addresses: list[str]) -> bool:
-    if wanted is None:
-        return True
-    wanted = wanted.lower()
-    if wanted.startswith("@"):
-        return any(address.lower().endswith(wanted) for address in addresses)
-    return any(address.lower() == wanted for address in addresses)
-
-
-class Entry(NamedTuple):
-    """A queued message as it stands: `state` is ACTIVE while somebody works on it."""
-
-    id: int
-    state: State
-    queued: Queued
-
-
-EVERYTHING: Final = Filter()
-
-
-async def entries(
-    store: Store,
-    wanted: Filter = EVERYTHING,
-    after: int = -1,
-    active: Container[int] = (),
-) -> AsyncIterator[Entry]:
-    """Entries with ids above `after`, oldest process life first; read in pages.
-
-    active  ids of what is being worked on: the keeper knows
-
-    An entry that does not decode raises `Damaged`."""
-    at, end = keys.queued(after + 1), keys.after(b"m")
-    while found := await store.scan(keys.QUEUE, at, end, PAGE):
-        for key, value in found:
-            id, queued = int.from_bytes(key[1:], "big"), decode_queued(value)
-            state = State.ACTIVE if id in active else queued.state
-            entry = Entry(id, state, queued)
-            if wanted.takes(entry):
-                yield entry
-        at = found[-1][0] + b"\x00"
-
-
-async def show(store: Store, id: int, active: Container[int] = ()) -> Entry | None:
-    """One entry, or None when the queue has no such message."""
-    value = await store.get(keys.QUEUE, keys.queued(id))
-    if value is None:
-        return None
-    queued = decode_queued(value)
-    return Entry(id, State.ACTIVE if id in active else queued.state, queued)
 
 
 @dataclass(slots=True)

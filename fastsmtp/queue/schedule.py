@@ -219,6 +219,11 @@ class Schedule:
             self._look_at(destination, destination.wrapped + WRAP)
         return True
 
+    def works_on(self, names: Iterable[str], id: int) -> bool:
+        """Whether somebody works on this message at one of these destinations."""
+        there = (self._known.get(name) for name in names)
+        return any(found is not None and id in found.active for found in there)
+
     def done(self, name: str, id: int) -> None:
         """What came of it stands in the store."""
         destination = self._known.get(name)

@@ -39,7 +39,8 @@ class Summary(dict[str, Any]):
     """What an operation gives last."""
 
 
-Handler = Callable[[Any, Octets], AsyncIterator[dict[str, Any]]]
+Items = AsyncIterator[dict[str, Any]]
+Handler = Callable[[Any, Octets], Items]
 
 
 class Operation(NamedTuple):

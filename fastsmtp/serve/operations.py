@@ -7,9 +7,9 @@ own process when no server runs.
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -17,7 +17,7 @@ from fastsmtp import __version__
 from fastsmtp.auth.accounts import Account, ScramKeys, decode_account, encode_account
 from fastsmtp.mailbox import account
 from fastsmtp.queue.message import Envelope, Filing, encode_envelope
-from fastsmtp.serve.control import Declined, Octets, Operation, Summary
+from fastsmtp.serve.control import Declined, Items, Octets, Operation, Summary
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind, Store
 
@@ -25,8 +25,6 @@ SPOOLED: Final = 256 * 1024  # octets: larger bodies stream to disk
 PIECE: Final = 64 * 1024  # octets read from the socket at once
 PAUSE: Final = 0.002  # seconds until its backlog is looked at again
 BACKLOG: Final = 1024 * 1024  # octets of a streaming body that may wait for the disk
-
-Items = AsyncIterator[dict[str, Any]]
 
 
 class Password(msgspec.Struct):

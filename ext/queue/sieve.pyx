@@ -1,0 +1,302 @@
+"""Which entries of the queue may fit a filter, without decoding them; see sieve.pyi.
+
+An entry is walked where it lies: `queue.message.Queued` as msgpack. What cannot be told
+here, because it is not ASCII or does not look like an entry, may fit.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+cdef enum:  # fields of Queued, of Envelope and of Target, in their order
+    OCTETS = 1
+    TARGETS = 4
+    RECIPIENTS = 1
+    ARRIVED = 2
+    STANDING = 2
+    ATTEMPTS = 3
+    ERROR = 5
+    DEPTH = 64  # arrays in each other; an entry has 3
+
+cdef enum Verdict:
+    NO
+    MAYBE  # it does not look like an entry, or is not ASCII
+    YES
+
+cdef struct Reader:
+    const uint8_t* at
+    const uint8_t* end
+
+cdef struct Text:
+    const uint8_t* at
+    uint64_t n
+
+
+cdef inline bint big(Reader* r, int size, uint64_t* number) noexcept nogil:
+    cdef int i
+    if r.end - r.at < size:
+        return False
+    number[0] = 0
+    for i in range(size):
+        number[0] = number[0] << 8 | r.at[i]
+    r.at += size
+    return True
+
+
+cdef inline bint jump(Reader* r, uint64_t size) noexcept nogil:
+    if <uint64_t>(r.end - r.at) < size:
+        return False
+    r.at += size
+    return True
+
+
+cdef bint read_length(Reader* r, uint8_t short_form, uint8_t mask, uint8_t long_form,
+                      uint64_t* length) noexcept nogil:
+    """Of a text or an array: in its first octet, or behind it."""
+    cdef uint8_t kind
+    cdef int wide
+    if r.at == r.end:
+        return False
+    kind = r.at[0]
+    r.at += 1
+    if kind & ~mask == short_form:
+        length[0] = kind & mask
+        return True
+    if kind < long_form or kind > (0xDB if mask == 31 else 0xDD):
+        return False
+    wide = 1 << (kind - long_form) if mask == 31 else 2 << (kind - long_form)
+    return big(r, wide, length)
+
+
+cdef inline bint read_array(Reader* r, uint64_t* length) noexcept nogil:
+    return read_length(r, 0x90, 15, 0xDC, length)
+
+
+cdef inline bint read_text(Reader* r, Text* text) noexcept nogil:
+    if not read_length(r, 0xA0, 31, 0xD9, &text.n):
+        return False
+    text.at = r.at
+    return jump(r, text.n)
+
+
+cdef inline bint read_number(Reader* r, int64_t* number) noexcept nogil:
+    cdef uint64_t n
+    if r.at == r.end:
+        return False
+    cdef uint8_t kind = r.at[0]
+    r.at += 1
+    if kind < 0x80:
+        number[0] = kind
+        return True
+    if kind < 0xCC or kind > 0xCF or not big(r, 1 << (kind - 0xCC), &n) or n >> 63:
+        return False
+    number[0] = <int64_t>n
+    return True
+
+
+cdef bint skip(Reader* r, uint64_t count) noexcept nogil:
+    """So many values, whatever they are."""
+    cdef uint64_t n
+    cdef uint8_t kind
+    while count:
+        count -= 1
+        if r.at == r.end:
+            return False
+        kind = r.at[0]
+        if kind < 0x80 or kind >= 0xE0 or 0xC0 <= kind <= 0xC3:
+            r.at += 1
+        elif kind >> 4 == 9 or kind == 0xDC or kind == 0xDD:
+            if not read_array(r, &n) or n > <uint64_t>(r.end - r.at):
+                return False
+            count += n
+        elif kind >> 5 == 5 or 0xD9 <= kind <= 0xDB:
+            if not read_length(r, 0xA0, 31, 0xD9, &n) or not jump(r, n):
+                return False
+        elif 0xCA <= kind <= 0xD3:
+            n = 1
+            n = n << ((kind - 0xCC) & 3) if kind >= 0xCC else n << (kind - 0xC8)
+            r.at += 1
+            if not jump(r, n):
+                return False
+        else:
+            return False
+    return True
+
+
+cdef inline uint8_t lower(uint8_t c) noexcept nogil:
+    return c + 32 if c"A" <= c <= c"Z" else c
+
+
+cdef Verdict equals(Text text, Text wanted) noexcept nogil:
+    """`wanted` is ASCII in lower case."""
+    cdef uint64_t i
+    cdef uint8_t seen = 0
+    if text.n == wanted.n:
+        i = 0
+        while i < text.n and lower(text.at[i]) == wanted.at[i]:
+            i += 1
+        if i == text.n:
+            return YES
+    for i in range(text.n):
+        seen |= text.at[i]
+    return MAYBE if seen & 0x80 else NO
+
+
+cdef Verdict ends_with(Text text, Text wanted) noexcept nogil:
+    cdef Text end
+    cdef Verdict made
+    if text.n < wanted.n:
+        return not_ascii(text)
+    end.at, end.n = text.at + text.n - wanted.n, wanted.n
+    made = equals(end, wanted)
+    return made if made != NO else not_ascii(text)
+
+
+cdef Verdict not_ascii(Text text) noexcept nogil:
+    cdef uint8_t seen = 0
+    cdef uint64_t i
+    for i in range(text.n):
+        seen |= text.at[i]
+    return MAYBE if seen & 0x80 else NO
+
+
+cdef Verdict contains(Text text, Text wanted) noexcept nogil:
+    cdef Text part
+    cdef uint64_t i, j
+    if text.n >= wanted.n:
+        for i in range(text.n - wanted.n + 1):
+            j = 0
+            while j < wanted.n and lower(text.at[i + j]) == wanted.at[j]:
+                j += 1
+            if j == wanted.n:
+                return YES
+    return not_ascii(text)
+
+
+cdef Verdict whole_or_domain(Text text, Text wanted) noexcept nogil:
+    """`wanted` is an address, or "@domain"."""
+    if wanted.n and wanted.at[0] == c"@":
+        return ends_with(text, wanted)
+    return equals(text, wanted)
+
+
+cdef Text pattern(bytes text) noexcept:
+    cdef Text made
+    made.at = <const uint8_t*>PyBytes_AS_STRING(text)
+    made.n = PyBytes_GET_SIZE(text)
+    return made
+
+
+cdef bytes ascii(object text):
+    """As it is compared; empty when that cannot be done here."""
+    return text.lower().encode() if text is not None and text.isascii() else b""
+
+
+@cython.final
+cdef class Sieve:
+    """See sieve.pyi."""
+
+    cdef bytes kept_sender, kept_recipient, kept_domain, kept_error
+    cdef Text sender, recipient, domain, error
+    cdef int64_t before, since, larger, smaller, attempts
+    cdef bint null_sender, waiting
+
+    def __init__(self, wanted):
+        self.kept_sender = ascii(wanted.sender)
+        self.null_sender = wanted.sender == ""
+        self.kept_recipient = ascii(wanted.recipient)
+        at = "@" + wanted.domain if wanted.domain else None
+        self.kept_domain = ascii(at)
+        self.kept_error = ascii(wanted.error)
+        self.sender = pattern(self.kept_sender)
+        self.recipient = pattern(self.kept_recipient)
+        self.domain = pattern(self.kept_domain)
+        self.error = pattern(self.kept_error)
+        self.before = -1 if wanted.before is None else wanted.before
+        self.since = wanted.since or 0
+        self.larger = wanted.larger or 0
+        self.smaller = -1 if wanted.smaller is None else wanted.smaller
+        self.attempts = wanted.attempts
+        asked = self.recipient.n or self.domain.n or self.error.n or self.attempts
+        self.waiting = bool(asked)
+
+    def passes(self, list rows not None):
+        """See sieve.pyi."""
+        cdef list found = []
+        cdef bytes value
+        cdef Reader reader
+        for row in rows:
+            value = (<tuple>row)[1]
+            reader.at = <const uint8_t*>PyBytes_AS_STRING(value)
+            reader.end = reader.at + PyBytes_GET_SIZE(value)
+            if self.may_fit(&reader):
+                found.append(row)
+        return found
+
+    cdef bint may_fit(self, Reader* r) noexcept:
+        cdef uint64_t fields
+        cdef int64_t octets
+        cdef int envelope
+        if not read_array(r, &fields) or fields <= TARGETS:
+            return True
+        envelope = self.envelope_fits(r)
+        if envelope != YES:
+            return envelope == MAYBE
+        if not read_number(r, &octets):
+            return True
+        if octets < self.larger or 0 <= self.smaller < octets:
+            return False
+        if not self.waiting:
+            return True
+        if not skip(r, TARGETS - OCTETS - 1):  # the state, when it is due
+            return True
+        return self.a_target_fits(r)
+
+    cdef int envelope_fits(self, Reader* r) noexcept:
+        """YES: so far it fits, and what follows the envelope is read next."""
+        cdef uint64_t fields
+        cdef Text path
+        cdef int64_t arrived
+        if not read_array(r, &fields) or fields <= ARRIVED:
+            return MAYBE
+        if not read_text(r, &path) or not skip(r, 1) or not read_number(r, &arrived):
+            return MAYBE
+        if arrived < self.since or 0 <= self.before <= arrived:
+            return NO
+        if self.null_sender and path.n:
+            return NO
+        if self.sender.n and whole_or_domain(path, self.sender) == NO:
+            return NO
+        return YES if skip(r, fields - ARRIVED - 1) else MAYBE
+
+    cdef bint a_target_fits(self, Reader* r) noexcept:
+        cdef uint64_t count, fields
+        cdef Text address, recipient, error
+        cdef int64_t standing, attempts
+        if not read_array(r, &count):
+            return True
+        while count:
+            count -= 1
+            if not read_array(r, &fields) or fields <= ERROR:
+                return True
+            if not read_text(r, &address) or not read_text(r, &recipient):
+                return True
+            if not read_number(r, &standing) or not read_number(r, &attempts):
+                return True
+            if not skip(r, ERROR - ATTEMPTS - 1) or not read_text(r, &error):
+                return True
+            if not skip(r, fields - ERROR - 1):
+                return True
+            if standing or attempts < self.attempts:
+                continue
+            if self.error.n and contains(error, self.error) == NO:
+                continue
+            if self.domain.n and ends_with(address, self.domain) == NO:
+                continue
+            if not self.recipient.n:
+                return True
+            if whole_or_domain(address, self.recipient) != NO:
+                return True
+            if whole_or_domain(recipient, self.recipient) != NO:
+                return True
+        return False
