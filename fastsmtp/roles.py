@@ -255,6 +255,7 @@ async def keeping(
     def deferred(id: int, address: str, error: Exception) -> None:
         due = time.time() + config.delivery.retry[0]
         report.delivery_deferred(queue_id(id), address, reason_of(error), 1, due)
+        process.trace.moved(id, "deferred", f"{address}: {reason_of(error)}")
 
     def failed_in_thread(id: int, address: str, error: Exception) -> None:
         loop.call_soon_threadsafe(deferred, id, address, error)
@@ -265,6 +266,7 @@ async def keeping(
         cells.queue,
         steps=config.delivery.retry,
         failed=failed_in_thread,
+        trace=process.trace,
     )
     dispatcher = queueing.dispatcher(config, store, people, cells, told)
 
@@ -516,6 +518,7 @@ def terms_for(
         logins=users.logins,
         submission=users.submission if login else None,
         policy=config.policy,
+        trace=process.trace,
     )
 
 

@@ -25,6 +25,7 @@ MANY_PARAMETERS: dict[str, str] = {
     "ext/bodyscan.pxd:_lines": "inlined: what it is given stays in registers",
     "ext/smtp/shared.pxi:__init__": "whom a service asks and what it tells them",
     "ext/queue/encoded.pyx:encode_mail": "the fields of an Envelope",
+    "fastsmtp/delivery/local.py:__init__": "where it delivers and whom it tells",
     "ext/trace/ring.pyx:attempt": "what is known of an attempt at a relay",
     "ext/wire/header.pyx:received": "the clauses of the field",
 }

@@ -20,6 +20,8 @@ from cpython.bytes cimport (
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from fastsmtp.trace.ring cimport Trace
+
 from fastsmtp.mailbox.mailbox import INBOX, Box
 from fastsmtp.store import keys
 
@@ -248,13 +250,15 @@ cdef class Inboxes:
     cdef list _whom  # of the present message
     cdef uint64_t _turn, _message
     cdef double _then
+    cdef Trace _trace
     cdef Py_ssize_t _limit
 
-    def __init__(self, route, count, clock, Py_ssize_t limit=10_000):
+    def __init__(self, route, count, clock, Py_ssize_t limit=10_000, trace=None):
         self._route = route
         self._count = count
         self._clock = clock
         self._limit = limit
+        self._trace = Trace() if trace is None else trace
         self._known = None
         self._addresses, self._parts = {}, {}
         self._open, self._puts, self._whom = [], [], []
@@ -293,6 +297,7 @@ cdef class Inboxes:
         done = <int>len(self._whom)
         now = self._clock()
         self._count(done, 0, now - self._then, now - <double>arrived / 1000)
+        self._trace.applied(id, done, 0)
         self._then = now
         return done
 

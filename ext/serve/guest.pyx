@@ -11,9 +11,10 @@ waits, is in `fastsmtp.serve.smtpd` and the checks it is given.
 """
 
 from libc.stdint cimport int64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from fastsmtp.net.connection cimport Connection
+from fastsmtp.trace.ring cimport Taken, Trace
 
 from functools import partial
 
@@ -25,6 +26,7 @@ from fastsmtp.serve.refusals import EARLY, FULL, LEAVING, SHARE, TIMEOUT, unavai
 from fastsmtp.smtp import counts, replies, states
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.smtp.session import Session
+from fastsmtp.trace.ring import AWAY, DROPPED, REFUSED, card
 
 cdef enum:
     LINGER = 2  # seconds for a client to hear our last words and leave
@@ -75,6 +77,7 @@ cdef class Crowd:
     """
 
     cdef readonly object terms, service, report, clock, shared, small
+    cdef readonly Trace trace
     cdef readonly set guests
     cdef readonly double shortest
     cdef public bint draining, gently
@@ -94,6 +97,7 @@ cdef class Crowd:
         self.terms = terms
         self.service = service
         self.report = report
+        self.trace = terms.trace
         self.clock = clock
         self.shared = shared
         self.small = memoryview(shared)[:COMMANDS_MOST]
@@ -176,7 +180,7 @@ cdef class Crowd:
         if refused is not None:
             stage = ("connect", refused.reason, str(refused.code // 100))
             self.cells[<int> counts.REJECTS.place(*stage)] += 1
-            self.report.connection_refused(guest.address, result)
+            turned_away(guest, result, refused)
             return refused
         self.number += 1
         guest.who = Peer(self.number, guest.address)
@@ -200,7 +204,7 @@ cdef class Crowd:
         if no is None and self.arrive is not None:
             no = self.arrive(guest)
         if no is not None:
-            self.report.connection_refused(address, no[0])
+            turned_away(guest, no[0], no[1])
             return no[1]
         self.report.session_opened(guest.who)
         return None
@@ -252,6 +256,9 @@ cdef class Client(Connection):
     finished  the client will send no more
     sealed    version and cipher of TLS; "" in clear
     served    it has heard what became of a message
+    came      milliseconds of the wall clock, for the trace
+    card      who it is, for the trace; None: to be made anew
+    message_id  of the message that is being stored
     """
 
     cdef readonly Crowd server
@@ -265,12 +272,16 @@ cdef class Client(Connection):
     cdef bint shaking
     cdef readonly bint greeted, served
     cdef readonly double active
+    cdef int64_t came
+    cdef public bytes card
+    cdef public str message_id
 
     def __init__(self, Crowd server not None):
         self.shared = server.shared
         self.server = server
         self.address = self.network = self.origin = self.sealed = self.name = ""
         self.active = server.clock.now
+        self.message_id = ""
 
     # what the event loop calls
 
@@ -313,6 +324,7 @@ cdef class Client(Connection):
         cdef Crowd server = self.server
         cdef object refused
         self.address = peer[0] if isinstance(peer, tuple) else "unix"
+        self.came = now_ms()
         refused = server.admit(self)
         if refused is not None:
             self.network = ""
@@ -343,7 +355,7 @@ cdef class Client(Connection):
         """No mail server does (RFC 5321 4.3.1: wait for the greeting)."""
         self.waiting = False
         self.server.arrived(self, "early_talker")
-        self.server.report.connection_refused(self.address, "early_talker")
+        turned_away(self, "early_talker", EARLY)
         self._write(self.session.shut(EARLY, "too_many_errors"))
         self.part()
         self.server.clock.watch(self, self.server.clock.now + LINGER)
@@ -396,19 +408,31 @@ cdef class Client(Connection):
     def settle(self, error):
         """The store's word on the message: durable, or never will be."""
         cdef object session = self.session
+        cdef int64_t microseconds
         self.served = True
         if error is not None:
             self.answer(unavailable(str(error)))
             return
+        microseconds = since(session.opened, seconds())
         self.server.report.message_accepted(
             self.who,
             session.queue_id,
             session.reverse_path,
             len(session.recipients),
             session.size,
-            <long long> ((seconds() - <double> session.opened) * 1e6),
+            microseconds,
         )
+        if self.server.trace.on:
+            trace_accepted(self, microseconds)
         self.answer(None)
+
+    def refused(self, str stage, refused):
+        """It was answered 4xx or 5xx; for the trace."""
+        trace_refused(self, stage, refused)
+
+    def dropped(self):
+        """It left a transaction in which somebody could have had mail."""
+        trace_dropped(self)
 
     def shut(self, refused, parting):
         """End the dialogue with this refusal."""
@@ -462,6 +486,7 @@ cdef class Client(Connection):
         """The TLS handshake is done."""
         self.shaking = False
         self.sealed = f"{version} with cipher {cipher}"
+        self.card = None
         self.active = self.server.clock.now
         if self.session is not None:
             self.who = Peer(self.who.session, self.who.client, version)
@@ -500,3 +525,6 @@ cdef class Client(Connection):
         if session.in_transaction:
             due = min(due, session.opened + options.transaction_timeout)
         return due
+
+
+include "traces.pxi"

@@ -6,7 +6,12 @@ harm; after it the mail survives whatever happens to this process.
 """
 
 cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memchr
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+
+from fastsmtp.trace.ring cimport Trace
 
 from fastsmtp.errors import Refused
 from fastsmtp.policy.recipients import Foreign, Unknown
@@ -22,6 +27,8 @@ from fastsmtp.wire import header
 
 cdef enum:
     FOUND_MOST = 20_000  # addresses remembered
+    NAME_MOST = 256  # octets of a Message-ID that are kept
+    NAMED_BEFORE = 1 << 16  # octets of a header in which it is looked for
 
 cdef double REMEMBER = 1.0  # seconds, by a clock that ticks once a second
 cdef int MAIL = int(Kind.MAIL)
@@ -60,6 +67,47 @@ cdef bytes with_extras(session, str client):
     )
 
 
+cdef bint named(const unsigned char *at) noexcept:
+    """Whether a Message-ID field begins here; 11 octets can be read."""
+    cdef const char *name = b"message-id:"
+    cdef int i
+    for i in range(11):
+        if (at[i] | 0x20 if c"A" <= at[i] <= c"Z" else at[i]) != name[i]:
+            return False
+    return True
+
+
+cdef str message_id(body):
+    """What the Message-ID field of a header says; "" when there is none."""
+    cdef Py_buffer view
+    cdef const unsigned char *at
+    cdef const unsigned char *end
+    cdef str found = ""
+    PyObject_GetBuffer(body, &view, PyBUF_SIMPLE)
+    at = <const unsigned char *> view.buf
+    end = at + min(view.len, <Py_ssize_t> NAMED_BEFORE)
+    while end - at > 11 and at[0] != c"\r":
+        if at[0] | 0x20 == c"m" and named(at):
+            found = value(at + 11, end)
+            break
+        at = <const unsigned char *> memchr(at, c"\n", end - at)
+        if at is NULL:
+            break
+        at += 1
+    PyBuffer_Release(&view)
+    return found
+
+
+cdef str value(const unsigned char *at, const unsigned char *end):
+    """Of a field, up to white space; it may begin on the next line (RFC 5322 2.2.3)."""
+    cdef Py_ssize_t n = 0
+    while at < end and at[0] <= 32:
+        at += 1
+    while n < end - at and n < NAME_MOST and 32 < at[n]:
+        n += 1
+    return PyUnicode_DecodeLatin1(<const char *> at, n, NULL)
+
+
 def nothing():
     """When a check refuses: there is nothing to give back."""
 
@@ -76,6 +124,7 @@ cdef class Reception:
               they are like any other
     strained  the machine is behind: `greedy` clients get no new transaction
     longest_hold  milliseconds for which mail may be held (RFC 4865)
+    trace     told what becomes of mail here
 
     Addresses that were found are remembered for about a second, because mail comes in
     bursts for the same people; what was not found is asked for each time, so that a
@@ -90,6 +139,7 @@ cdef class Reception:
     cdef public bint strained
     cdef public object greedy
     cdef public long long longest_hold
+    cdef public Trace trace
     cdef set found
     cdef double found_at
 
@@ -101,11 +151,13 @@ cdef class Reception:
         self.clock = clock
         self.checks = checks
         self.logins = self.submission = None
+        self.trace = Trace()
         self.found = set()
         self.found_at = clock.now
 
     def hello(self, session):
         cdef object guest = session.peer
+        guest.card = None
         guest.origin = header.origin(
             session.helo, guest.address, guest.name, guest.sealed
         )
@@ -114,6 +166,7 @@ cdef class Reception:
         return None
 
     def auth(self, session, str mechanism, response):
+        session.peer.card = None
         return self.logins.auth(session, mechanism, response)
 
     def auth_cancelled(self, session):
@@ -129,6 +182,7 @@ cdef class Reception:
         cdef object refused
         cdef str name = told.get("NAME", guest.name)
         guest.name = "" if name.startswith("[") else name
+        guest.card = None
         if told.get("ADDR"):
             refused = guest.server.follow(guest, told["ADDR"])
             if refused is not None:
@@ -221,6 +275,8 @@ cdef class Reception:
         return 0
 
     def stream(self, session):
+        if self.trace.on:
+            session.peer.message_id = message_id(session.body)
         cdef object spool = self.store.spool(session.id, session.head)
         return self.submission.stream(session, spool) if self._ours(session) else spool
 
@@ -228,11 +284,15 @@ cdef class Reception:
         cdef object stream = session.stream
         cdef object kept = body
         cdef bytes head = b""
+        if self.trace.on and stream is None:
+            session.peer.message_id = message_id(body)
         if self._ours(session):
             mended = self.submission.message(session, body)
             if isinstance(mended, Refused):
                 return mended
             head, kept = mended
+            if head and self.trace.on and not session.peer.message_id:
+                session.peer.message_id = message_id(head)
             if stream is not None:
                 stream = kept
         if self.checks.message:
@@ -273,9 +333,13 @@ cdef class Reception:
             self.report.message_refused(
                 session.peer.who, session.queue_id, session.reverse_path, refused
             )
+        if self.trace.on and refused.reason != "sequence":
+            session.peer.refused(stage, refused)
 
     def aborted(self, session):
         """Nothing was promised and nothing is kept."""
+        if self.trace.on:
+            session.peer.dropped()
 
     cdef object _ask(self, checks, session, about, then, give_up=nothing):
         failed = self._failed

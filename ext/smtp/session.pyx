@@ -66,10 +66,11 @@ cdef class Session:
     """One dialogue; see the head of this file for its laws.
 
     For the door: `peer` is whatever the driver gave, until the connection is lost;
-    `opened` is when MAIL came, `size` what the message measures. `id`, `queue_id`,
-    `arrived`, `head` and `skip` are the door's and are cleared with the transaction.
-    `login` is set by the door when AUTH succeeds; the driver says before the greeting
-    who is `trusted` (XCLIENT) and whose way here is `private` (AUTH without TLS).
+    `opened` is when MAIL came, `data_at` DATA, `began` the last octets; `address` is of
+    the RCPT that is asked about or refused; `body` is what is not streamed, `size` what
+    the message measures. `id`, `queue_id`, `arrived`, `head` and `skip` are the door's,
+    cleared with the transaction. `login` is set by the door when AUTH succeeds; the
+    driver says who is `trusted` (XCLIENT), whose way here `private` (AUTH without TLS).
     """
 
     # who
@@ -98,17 +99,16 @@ cdef class Session:
     cdef public unsigned long long id
     cdef public long long arrived
     cdef public int skip
-    cdef Body body
+    cdef readonly Body body
     cdef object refused  # why the message will be refused at its end
-    cdef object address  # of the RCPT that is asked about
+    cdef readonly object address  # of the RCPT that is asked about, or refused
     cdef tuple notice  # what it says of NOTIFY and ORCPT, or None
     cdef tuple about  # what else a question is called with
     cdef bint chunked  # the message comes with BDAT
     cdef bint last_chunk
     cdef uint64_t chunk  # octets of it that are still to come
     cdef readonly long long size  # of the message the door was asked to take
-    cdef double data_at
-    cdef readonly double opened
+    cdef readonly double opened, data_at
     # the dialogue
     cdef readonly int state
     cdef readonly object parting
@@ -117,7 +117,7 @@ cdef class Session:
     cdef readonly bint pending
     cdef object given
     cdef int errors, idle, commands
-    cdef double began
+    cdef readonly double began  # when the last octets came
     # input
     cdef unsigned char *line
     cdef size_t line_length, line_room
@@ -405,14 +405,16 @@ cdef class Session:
                 return settle_each(self, answer)
             return self._accepted() if answer is None else self._rejected(answer)
         if answer is not None:
-            self.address = self.notice = self.about = None
+            self.notice = self.about = None
             if self.verb == XCLIENT:
                 return turn_away(self, answer)
             if self.verb == AUTH:
                 return not_yet(self, answer)
             if self.verb == BDAT:
                 return refuse_chunk(self, answer)
-            return self._refuse(answer)
+            self._refuse(answer)
+            self.address = None
+            return 0
         row = &rows[self.verb]
         row.yes(self)
         self.early |= row.last and row.next != BODY

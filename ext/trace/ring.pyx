@@ -74,6 +74,7 @@ cdef uint64_t MAGIC = 0x316563617274662D  # "-ftrace1"
 
 ACCEPTED, REFUSED, DROPPED, AWAY = K_ACCEPTED, K_REFUSED, K_DROPPED, K_AWAY
 APPLIED, ATTEMPT, MOVED = K_APPLIED, K_ATTEMPT, K_MOVED
+Row = tuple  # what it holds is in the .pyi
 
 checksum.crc32c_begin()
 

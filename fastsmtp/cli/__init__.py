@@ -29,6 +29,7 @@ VERBS: Final = {
     "user": "add, list and remove accounts, set passwords",
     "mail": "list, show, export and import the messages of an account",
     "queue": "what could not be delivered at once, and why",
+    "why": "what became of a message, and of mail that was refused",
     "backup": "copy everything, while serving or not",
     "verify": "check that all mail is there and unharmed, while nobody serves",
     "doctor": "find out why it does not run, or not well, on this machine",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from fastsmtp.delivery.route import Route
 from fastsmtp.store.base import Put, Read
+from fastsmtp.trace.ring import Trace
 
 class Inboxes:
     """`fastsmtp.store.base.Quick`, for mail that goes to INBOXes and nowhere else.
@@ -16,7 +17,8 @@ class Inboxes:
     route   asked once for each address until its `known` is another one
     count   told of each message, as `LocalTally.count`
     clock   seconds, wall clock; for the counts alone
-    limit   INBOXes and addresses remembered"""
+    limit   INBOXes and addresses remembered
+    trace   told of each message"""
 
     def __init__(
         self,
@@ -24,6 +26,7 @@ class Inboxes:
         count: Callable[[int, int, float, float], None],
         clock: Callable[[], float],
         limit: int = 10_000,
+        trace: Trace | None = None,
     ) -> None: ...
     def begin(self, read: Read, put: Callable[[int, bytes, bytes], None]) -> None:
         """See `Quick.begin`."""

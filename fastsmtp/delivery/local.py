@@ -35,6 +35,7 @@ from fastsmtp.queue.message import (
 )
 from fastsmtp.store import keys
 from fastsmtp.store.base import NO_ADDS, Adds, Put, Read, Record, Writes
+from fastsmtp.trace.ring import Trace
 
 _INBOX_KEY: Final = keys.mailbox(INBOX)
 _HEAD: Final = keys.HEAD
@@ -54,6 +55,7 @@ class LocalDelivery:
     deliveries, queue   cells of `delivery.counts` and `queue.counts`
     clock      seconds, wall clock; for the counters alone
     failed     told of each recipient that could not be served: id, address, error
+    trace      told what became of each message
 
     It remembers the last working copy of each INBOX. A copy is used when the bytes it
     was written as are those that stand in the store, whatever happened in between.
@@ -70,6 +72,7 @@ class LocalDelivery:
         steps: tuple[float, ...] = backoff.STEPS,
         clock: Callable[[], float] = time.time,
         failed: Callable[[int, str, Exception], None] | None = None,
+        trace: Trace | None = None,
     ) -> None:
         self._route = route
         self._count = LocalTally(deliveries, queue).count
@@ -79,7 +82,8 @@ class LocalDelivery:
         self._boxes: dict[int, Box] = {}
         self._entered: dict[str, int] = {}
         self.entered: Callable[[Mapping[str, int]], None] = lambda _: None
-        self.quick = Inboxes(route, self._count, clock, self.BOXES)
+        self._trace = Trace() if trace is None else trace
+        self.quick = Inboxes(route, self._count, clock, self.BOXES, self._trace)
 
     def __call__(self, record: Record, read: Read) -> Writes:
         start = self._clock()
@@ -120,6 +124,7 @@ class LocalDelivery:
         now = self._clock()
         failed = sum(target.attempts for target in targets)
         self._count(len(done), failed, now - start, now - envelope.arrived / 1000)
+        self._trace.applied(record.id, len(done), len(targets))
         return Writes(puts, [], refs, {keys.QUEUE: adds} if adds else {})
 
     def _ways(

@@ -14,6 +14,7 @@ from fastsmtp.serve.porch import Porch
 from fastsmtp.serve.smtpd import Terms
 from fastsmtp.serve.strangers import Strangers
 from fastsmtp.smtp.session import Service, Session
+from fastsmtp.trace.ring import Trace
 
 def nothing(about: object = None) -> None:
     """What is done where nothing is to be done."""
@@ -40,6 +41,7 @@ class Crowd:
     terms: Terms
     service: Service
     report: Report
+    trace: Trace
     clock: Clock
     shared: bytearray
     small: memoryview
@@ -91,6 +93,8 @@ class Client(Connection):
     finished  the client will send no more
     sealed    version and cipher of TLS; "" in clear
     served    it has heard what became of a message
+    card      who it is, for the trace; None: to be made anew
+    message_id  of the message that is being stored
     """
 
     server: Crowd
@@ -107,6 +111,8 @@ class Client(Connection):
     greeted: bool
     served: bool
     active: float
+    card: bytes | None
+    message_id: str
     def __init__(self, server: Crowd) -> None: ...
     def opened(self) -> None: ...
     def get_buffer(self, sizehint: int) -> bytearray | memoryview: ...
@@ -125,6 +131,12 @@ class Client(Connection):
 
     def secured(self, version: str, cipher: str) -> None:
         """The TLS handshake is done."""
+
+    def refused(self, stage: str, refused: Refused) -> None:
+        """It was answered 4xx or 5xx; for the trace."""
+
+    def dropped(self) -> None:
+        """It left a transaction in which somebody could have had mail."""
 
     def shut(self, refused: Refused, parting: str) -> None:
         """End the dialogue with this refusal."""

@@ -14,6 +14,7 @@ from fastsmtp.serve.submission import Submission
 from fastsmtp.smtp.door import Answer, Challenge, Stream
 from fastsmtp.smtp.session import Body, Session
 from fastsmtp.store.base import Store
+from fastsmtp.trace.ring import Trace
 
 def nothing() -> None:
     """When a check refuses: there is nothing to give back."""
@@ -29,6 +30,7 @@ class Reception:
     submission  for sessions that have logged in; None: they are like any other
     strained  the machine is behind: `greedy` clients get no new transaction
     longest_hold  milliseconds for which mail may be held (RFC 4865)
+    trace     told what becomes of mail here
     """
 
     resolve: Callable[[str], Verdict]
@@ -38,6 +40,7 @@ class Reception:
     strained: bool
     greedy: Callable[[Client], bool]
     longest_hold: int
+    trace: Trace
     def __init__(
         self,
         hostname: str,

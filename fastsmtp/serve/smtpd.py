@@ -52,6 +52,7 @@ from fastsmtp.smtp.offers import Offers
 from fastsmtp.smtp.options import SmtpOptions
 from fastsmtp.smtp.session import Service
 from fastsmtp.store.base import Store
+from fastsmtp.trace.ring import Trace
 
 FIRST_MESSAGE: Final = 5.0  # seconds for a client that has just come to send one
 RETRY: Final = 0.005  # seconds until connections that wait for the disk are looked at
@@ -68,6 +69,7 @@ class Terms:
     policy      for clients that nobody knows; it counts for the listener smtp only
     dns         for looking up clients of the listener smtp; None: nobody is
     behind      how far the store is behind; at 1.0 it takes no mail
+    trace       told what becomes of mail
     """
 
     hostname: str
@@ -84,6 +86,7 @@ class Terms:
     policy: PolicyOptions = PolicyOptions()
     behind: Callable[[], float] = lambda: 0.0
     dns: Dns | None = None
+    trace: Trace = Trace()
 
     @property
     def implicit(self) -> bool:
@@ -149,6 +152,7 @@ class Smtpd:
         self.reception.logins = terms.logins
         self.reception.submission = terms.submission
         self.reception.longest_hold = int(terms.options.max_future_release * 1000)
+        self.reception.trace = terms.trace
         service = Service(
             *(terms.options, terms.hostname, self.reception, terms.cells),
             time.monotonic if clock is None else clock.read,

@@ -71,6 +71,10 @@ class Session:
     head: bytes
     arrived: int
     opened: float
+    data_at: float
+    began: float
+    address: str | None
+    body: Body | None
     size: int
     skip: int
     state: int
