@@ -108,7 +108,7 @@ cdef class Session:
     cdef bint last_chunk
     cdef uint64_t chunk  # octets of it that are still to come
     cdef readonly long long size  # of the message the door was asked to take
-    cdef readonly double opened, data_at
+    cdef readonly double opened, data_at, began  # `began`: the last octets came
     # the dialogue
     cdef readonly int state
     cdef readonly object parting
@@ -117,7 +117,6 @@ cdef class Session:
     cdef readonly bint pending
     cdef object given
     cdef int errors, idle, commands
-    cdef readonly double began  # when the last octets came
     # input
     cdef unsigned char *line
     cdef size_t line_length, line_room
