@@ -249,7 +249,6 @@ async def keeping(
     config, report = process.config, process.report
     loop = asyncio.get_running_loop()
     cells = Cells(metrics.DELIVERY.of(process.cells), metrics.QUEUE.of(process.cells))
-
     told = queueing.Told(report, process.trace)
 
     def deferred(id: int, address: str, error: Exception) -> None:
