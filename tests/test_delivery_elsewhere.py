@@ -417,3 +417,21 @@ async def test_what_waits_for_a_dead_next_hop_is_given_up_too(town: Village) -> 
     assert town.events[events.EXPIRED] == 60
     late = {id for id, after in town.notices if after.late}
     assert len(late) == 60
+
+
+@village
+async def test_who_is_in_a_hurry_wakes_what_waits_for_a_next_hop(town: Village) -> None:
+    await town.send(FAR)
+    town.far.says["far.test"] = DEAD
+    town.far.unreached.add("far.test")
+    await town.work(NOW + 1000)
+    worker = town.far.dispatcher
+    assert worker is not None
+    schedule = worker.schedule
+    hop = worker._hops["smtp:far.test"]
+    assert hop.paused > NOW
+    hop.waiting.add("far.test")
+    schedule.park("far.test", ())
+    worker.hurry(["smtp:far.test", "smtp:unknown.test"])
+    assert (hop.paused, hop.waiting) == (0, set())
+    assert not schedule._known["far.test"].parked

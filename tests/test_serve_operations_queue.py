@@ -284,6 +284,18 @@ def test_move_takes_another_next_hop_and_the_usual_one_again() -> None:
     at_desk(story)
 
 
+def test_a_domain_whose_next_hop_was_full_is_looked_at_again() -> None:
+    async def story(desk: Desk) -> None:
+        for action, more in (("retry", {}), ("move", {"via": "mx"})):
+            one = await desk.enter(A)
+            desk.schedule.park("y.test", ())
+            assert await desk.schedule.take(10) is None
+            assert await desk.order(action, one, **more) == {"done": 1}
+            assert await desk.schedule.take(10) is not None
+
+    at_desk(story)
+
+
 def test_many_go_in_several_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operations_queue, "TOGETHER", 3)
 

@@ -381,7 +381,7 @@ class Dispatcher:
             if hop is not None and hop.paused:
                 hop.paused = 0
                 names, hop.waiting = hop.waiting, set()
-                self.schedule.noted(names)
+                self.schedule.unpark(names)
 
     def connected(self) -> None:
         """There is a sender again."""

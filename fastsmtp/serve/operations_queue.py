@@ -309,6 +309,7 @@ class QueueOperations:
             hands.hurry(hops)
             for name in names:
                 hands.schedule.pause(name, 0)
+            hands.schedule.unpark(names)  # another next hop may have room
         hands.schedule.noted(names)
 
 
