@@ -565,6 +565,11 @@ LIVE: Final = {
             by(state=STATES_OF_QUEUE[1:]),
         ),
         Live(
+            "fastsmtp_queue_destination_messages",
+            "gauge",
+            "Messages that wait, at the 20 fullest destinations and all others.",
+        ),
+        Live(
             "fastsmtp_tls_certificate_not_after_timestamp_seconds",
             "gauge",
             "When a certificate ends, by its first name.",

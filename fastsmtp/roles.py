@@ -82,6 +82,7 @@ T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
 """Listening sockets by kind of listener (`doors.KINDS`)."""
 UNDER_WAY: Final = 30.0  # seconds that operations of commands may still take
+FULLEST: Final = 20  # destinations that have a metric of their own
 LOOK: Final = 0.25  # seconds between looks at the store's health
 
 
@@ -547,7 +548,7 @@ async def watching(
 
     paths = {"data": config.data, "run": config.run}
     expiries = Expiries(config.tls.certificates).read
-    scrape = Scrape(process.pages, paths, depth, expiries)
+    scrape = Scrape(process.pages, paths, depth, expiries, partial(fullest, store))
     server = HttpServer(routes(lambda: (scrape.text(), CONTENT_TYPE), ready))
     for sock in sockets:
         await server.listen(sock)
@@ -555,6 +556,12 @@ async def watching(
         yield scrape
     finally:
         server.close()
+
+
+def fullest(store: LmdbStore) -> list[tuple[str, int]]:
+    """Where most messages wait, and all others as one."""
+    found, others = at_once(listing.top(store, FULLEST))
+    return [(one.name, one.messages) for one in (*found, others)]
 
 
 def depths_of(pages: Pages, store: LmdbStore) -> dict[State, listing.Depth]:

@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -124,6 +124,7 @@ class Scrape:
     pages  of all processes of this server
     paths  directories whose disks are watched, by `path_role`
     depth  the states of the queue now, or None while they cannot be read
+    fullest  destinations of the queue where most waits, and "other": messages
     expiries  when each certificate ends, by its name; replaced at a reload
     """
 
@@ -133,11 +134,13 @@ class Scrape:
         paths: Mapping[str, Path],
         depth: Callable[[], Mapping[str, Depth] | None] = dict,
         expiries: Callable[[], Mapping[str, float]] = dict,
+        fullest: Callable[[], Iterable[tuple[str, int]]] = tuple,
     ) -> None:
         self._pages = pages
         self._paths = paths
         self._depth = depth
         self.expiries = expiries
+        self._fullest = fullest
         self._names = pages.names()
         self._parts = prepare(self._names)
         self._build = build_info()
@@ -181,6 +184,10 @@ class Scrape:
                 cells[STORE.first + Count.UNAPPLIED_MESSAGES],
                 cells[STORE.first + Count.UNAPPLIED_OCTETS],
             ),
+            "fastsmtp_queue_destination_messages": {
+                rendered({"destination": name}): messages
+                for name, messages in self._fullest()
+            },
             **disks(self._paths),
             "fastsmtp_tls_certificate_not_after_timestamp_seconds": {
                 rendered({"name": name}): end for name, end in self.expiries().items()
