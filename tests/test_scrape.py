@@ -192,3 +192,12 @@ def test_certificates_are_told_by_their_names(pages: Pages) -> None:
     server = Scrape(pages, {}, expiries=lambda: {"mx.example.test": 1.8e9})
     name = "fastsmtp_tls_certificate_not_after_timestamp_seconds"
     assert f'{name}{{name="mx.example.test"}} 1800000000' in server.text()
+
+
+def test_the_fullest_destinations_are_named(tmp_path: Path) -> None:
+    pages = Pages.create(tmp_path / "cells", CELLS, 1)
+    waiting = [("big.test", 7), ("other", 2)]
+    text = Scrape(pages, {}, fullest=lambda: waiting).text()
+    name = "fastsmtp_queue_destination_messages"
+    assert f'\n{name}{{destination="big.test"}} 7\n' in text
+    assert f'\n{name}{{destination="other"}} 2\n' in text

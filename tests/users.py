@@ -27,6 +27,8 @@ class Users(Served):
             f"[tls]\ncertificates = [{certified}]\n"
             f'[submission]\nlisten = ["127.0.0.1:{self.clear}"]\n'
             f'listen_tls = ["127.0.0.1:{self.sealed}"]\n'
+            # Nobody listens there: what is for it stays in the queue, to be looked at.
+            '[[relay]]\nto = ["elsewhere.test"]\nvia = "smtp://127.0.0.1:1"\n'
         )
         super().__init__(home, mode, more=more)  # type: ignore[arg-type]
         self.configure()
