@@ -7,6 +7,7 @@ a stranger sent. `fastsmtp.supervisor` has the laws of replacing workers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from contextlib import AsyncExitStack
 from typing import Final
@@ -24,7 +25,7 @@ from fastsmtp.serve.control import ControlServer, Declined
 from fastsmtp.steering import SOCKET, Knowledge, Steering
 from fastsmtp.store.lmdb import LmdbStore, Lock, next_epoch
 from fastsmtp.store.lmdb.index import Index
-from fastsmtp.supervisor import NotReplaced, Supervisor, Worker
+from fastsmtp.supervisor import LOOK, NotReplaced, Supervisor, Worker
 
 NOT_STARTED: Final = 127  # reported as the exit status of a worker that never was
 FIXED: Final = (
@@ -126,10 +127,19 @@ class Split:
 
     def start(self) -> None:
         self.supervisor.start(self._keeper)
-        for worker in self._senders:
-            self.supervisor.start(worker)
         for worker in self._accepting(self.config):
             self.supervisor.start(worker)
+        self._later = asyncio.ensure_future(self._start_senders())
+
+    async def _start_senders(self) -> None:
+        """When the others serve: mail that comes in is not to wait for a processor."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STARTING):
+                while not self.serving():  # noqa: ASYNC110
+                    await asyncio.sleep(LOOK)
+        if not self.supervisor.stopping:
+            for worker in self._senders:
+                self.supervisor.start(worker)
 
     def _sending(self, count: int) -> list[Worker]:
         """Their places are the last ones: those of receivers come and go."""

@@ -187,6 +187,11 @@ class Supervisor:
         self._at_once = False
 
     @property
+    def stopping(self) -> bool:
+        """Nothing is started any more."""
+        return self._stopping.is_set()
+
+    @property
     def config(self) -> str:
         return self._config
 

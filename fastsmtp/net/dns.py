@@ -68,16 +68,20 @@ class Resolver:
         channel: Channel | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if channel is None:
-            from fastsmtp.net.ares import Ares  # takes 60 ms, and few need it
-
-            channel = Ares(options)
         self._options = options
         self._cells = fresh(counts.DNS_CELLS) if cells is None else cells
-        self._channel = channel
+        self._made = channel
         self._clock = clock
         self._known: dict[tuple[str, str], Known] = {}
         self._asking: dict[tuple[str, str], asyncio.Task[Records]] = {}
+
+    @property
+    def _channel(self) -> Channel:
+        if self._made is None:
+            from fastsmtp.net.ares import Ares  # takes 60 ms, and few need it
+
+            self._made = Ares(self._options)
+        return self._made
 
     async def ask(self, kind: str, name: str) -> Records:
         """See `policy.resolver.Resolver.ask`."""
@@ -106,7 +110,8 @@ class Resolver:
         """Who still waits is cancelled."""
         for task in tuple(self._asking.values()):
             task.cancel()
-        await self._channel.close()
+        if self._made is not None:
+            await self._made.close()
 
     def _recall(self, question: tuple[str, str]) -> Records | Exception | None:
         known = self._known.get(question)
