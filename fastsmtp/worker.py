@@ -16,7 +16,7 @@ from typing import Final
 
 import uvloop
 
-from fastsmtp import metrics, roles, sending
+from fastsmtp import metrics, roles
 from fastsmtp.config import Config
 from fastsmtp.ending import AT_ONCE, Ending
 from fastsmtp.errors import FormatTooNew, StoreUnavailable
@@ -124,6 +124,8 @@ async def work(orders: Orders, pipe: int) -> int:
 
 
 async def keep(process: Process, ending: Ending) -> None:
+    from fastsmtp import sending  # receivers start sooner without it
+
     def broken(what: str, error: BaseException) -> None:
         process.report.fault(what, error)
         ending.ask(BROKEN)
@@ -143,6 +145,8 @@ async def keep(process: Process, ending: Ending) -> None:
 
 
 async def send(process: Process, ending: Ending) -> None:
+    from fastsmtp import sending
+
     def broken(what: str, error: BaseException) -> None:
         process.report.fault(what, error)
         ending.ask(BROKEN)
