@@ -25,7 +25,7 @@ from fastsmtp.queue.message import (
     encode_envelope,
 )
 from fastsmtp.smtp.letter import Answer
-from fastsmtp.store.base import Kind, Store
+from fastsmtp.store.base import Kind, Store, keeping
 from fastsmtp.wire.mime import Octets
 
 TROUBLE: Final = 5.0  # seconds to wait when the store itself is in trouble
@@ -218,15 +218,7 @@ class Telling:
 
     async def _write(self, notice: Notice, body: Octets) -> None:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: Exception | None) -> None:
-            if durable.done():
-                return
-            if error is None:
-                durable.set_result(None)
-            else:
-                durable.set_exception(error)
-
+        done = keeping(durable)
         envelope = encode_envelope(notice.envelope)
         if notice.length <= SMALL:
             octets = b"".join(notice.pieces(body))

@@ -19,7 +19,7 @@ from fastsmtp.mailbox import account
 from fastsmtp.queue.message import Envelope, Filing, encode_envelope
 from fastsmtp.serve.control import Declined, Items, Octets, Operation, Summary
 from fastsmtp.store import keys
-from fastsmtp.store.base import Kind, Store
+from fastsmtp.store.base import Kind, Store, keeping
 
 SPOOLED: Final = 256 * 1024  # octets: larger bodies stream to disk
 PIECE: Final = 64 * 1024  # octets read from the socket at once
@@ -187,15 +187,7 @@ class Operations:
     ) -> "asyncio.Future[None]":
         """Hand one message over; the future resolves when it is durable."""
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: Exception | None) -> None:
-            if durable.done():
-                return
-            if error is None:
-                durable.set_result(None)
-            else:
-                durable.set_exception(error)
-
+        done = keeping(durable)
         if size <= SPOOLED:
             body = await octets(size)
             self.store.submit(id, Kind.MAIL, envelope, b"", body, done)

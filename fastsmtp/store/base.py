@@ -30,6 +30,31 @@ from typing import Final, NamedTuple, Protocol
 Done = Callable[[Exception | None], None]
 """Called once, on the event loop: None is durable, an error is "never will be"."""
 
+
+class Promise(Protocol):
+    """What somebody waits on: an `asyncio.Future`."""
+
+    def done(self) -> bool: ...
+
+    def set_result(self, result: None, /) -> None: ...
+
+    def set_exception(self, exception: BaseException, /) -> None: ...
+
+
+def keeping(promise: Promise) -> Done:
+    """The `Done` that keeps a promise; who waited may have left meanwhile."""
+
+    def done(error: Exception | None) -> None:
+        if promise.done():
+            return
+        if error is None:
+            promise.set_result(None)
+        else:
+            promise.set_exception(error)
+
+    return done
+
+
 Read = Callable[[int, bytes], bytes | None]
 """(partition, key) -> value, as the transaction of `Apply` sees it."""
 

@@ -26,6 +26,7 @@ from fastsmtp.store.base import (
     Kind,
     Record,
     added,
+    keeping,
 )
 
 _EPOCH_SHIFT = 36
@@ -211,16 +212,7 @@ class MemoryStore:
     ) -> int:
         id = self.next_id()
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: Exception | None) -> None:
-            if durable.done():
-                return
-            if error is None:
-                durable.set_result(None)
-            else:
-                durable.set_exception(error)
-
-        self.submit(id, kind, envelope, b"", body, done)
+        self.submit(id, kind, envelope, b"", body, keeping(durable))
         await durable
         return id
 

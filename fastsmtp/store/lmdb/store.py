@@ -26,6 +26,7 @@ from fastsmtp.store.base import (
     Check,
     Done,
     Kind,
+    keeping,
 )
 from fastsmtp.store.lmdb import aside, work
 from fastsmtp.store.lmdb.backup import copy_to
@@ -195,16 +196,7 @@ class LmdbStore:
     ) -> int:
         id = self.next_id()
         outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-        def done(error: Exception | None) -> None:
-            if outcome.done():
-                return
-            if error is None:
-                outcome.set_result(None)
-            else:
-                outcome.set_exception(error)
-
-        self.submit(id, kind, envelope, b"", body, done)
+        self.submit(id, kind, envelope, b"", body, keeping(outcome))
         await outcome
         return id
 
