@@ -23,6 +23,7 @@ from fastsmtp.queue.message import (
     decode_envelope,
     encode_envelope,
 )
+from fastsmtp.queue.schedule import TURN
 from fastsmtp.queue.timing import STEADY
 from fastsmtp.smtp.letter import Answer
 from fastsmtp.store import keys
@@ -435,3 +436,17 @@ async def test_who_is_in_a_hurry_wakes_what_waits_for_a_next_hop(town: Village) 
     worker.hurry(["smtp:far.test", "smtp:unknown.test"])
     assert (hop.paused, hop.waiting) == (0, set())
     assert not schedule._known["far.test"].parked
+
+
+@village
+async def test_all_of_it_is_tried_however_much_waits(town: Village) -> None:
+    """More than one page of what a clock ten years ahead has stamped."""
+    town.far.says["far.test"] = BUSY
+    town.now += YEARS
+    for n in range(2 * TURN + 1):
+        await town.send(f"u{n}@far.test")
+    await town.work(town.now + MINUTE)
+    town.now -= YEARS
+    town.far.says.clear()
+    await town.work(town.now + MINUTE)
+    assert queue_rows(town) == []

@@ -148,7 +148,7 @@ class Dispatcher:
         now = self.schedule.now()
         horizon = now + backoff.longest(self._options.retry)
         for name in self.schedule.names():
-            for id in await self.schedule.overdue(name, horizon):
+            async for id in self.schedule.overdue(name, horizon):
                 await self._make_due(id, now)
 
     async def _make_due(self, id: int, now: int) -> None:

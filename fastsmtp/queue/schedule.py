@@ -15,7 +15,7 @@ within that time; see `restamp` for what it does to due times.
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from fastsmtp.queue.moves import MINUTE, Tally, decode_tally
@@ -267,19 +267,18 @@ class Schedule:
                 found.append(id)
         return found
 
-    async def overdue(self, name: str, horizon: int, most: int = TURN) -> list[int]:
-        """Messages whose next attempt there is behind `horizon` (ms, wall clock)."""
-        found: list[int] = []
+    async def overdue(self, name: str, horizon: int) -> AsyncIterator[int]:
+        """Messages whose next attempt there is behind `horizon` (ms, wall clock); read
+        in pages, so they may be moved meanwhile."""
         lo, hi = keys.waiting(name), keys.waiting(name, keys.HELD)
         while last := await self._store.scan(keys.QUEUE, lo, hi, 1, reverse=True):
             rank = last[0][0][-17]
-            late = keys.due(name, rank, horizon + 1, 0)
-            page = await self._store.scan(keys.QUEUE, late, hi, most - len(found))
-            found += [keys.parse_due(key).id for key, _ in page]
-            if len(found) == most:
-                break
+            at = keys.due(name, rank, horizon + 1, 0)
+            while page := await self._store.scan(keys.QUEUE, at, hi, TURN):
+                for key, _ in page:
+                    yield keys.parse_due(key).id
+                at = page[-1][0] + b"\0"
             hi = keys.waiting(name, rank)
-        return found
 
     def names(self) -> list[str]:
         """Destinations where something waits."""
