@@ -116,11 +116,11 @@ def dispatcher(
     ways: Ways,
     cells: Cells,
     told: Told,
+    telling: Telling,
 ) -> Dispatcher:
     """The one of this process; `run` it."""
     options = config.delivery
     schedule = Schedule(store, now_ms, LoopAlarm(), options.active)
-    telling = notices(config, store, told)
     recorder = Recorder(store, schedule, cells, telling, told)
     local = LocalAttempts(store, ways.route, told.failed)
     return Dispatcher(recorder, local, next_hop(ways), options)

@@ -268,13 +268,13 @@ async def keeping(
         failed=failed_in_thread,
         trace=process.trace,
     )
-    dispatcher = queueing.dispatcher(config, store, people, cells, told)
+    telling = queueing.notices(config, store, told)
+    dispatcher = queueing.dispatcher(config, store, people, cells, told, telling)
 
     def entered(names: Mapping[str, int]) -> None:
         loop.call_soon_threadsafe(dispatcher.schedule.noted, names)
 
     apply.entered = entered
-    telling = queueing.notices(config, store, told)
     control = commanded(process, store, people, (dispatcher, telling))
     async with contextlib.AsyncExitStack() as stack:
         await layout.upgrade(store, now_ms())

@@ -104,7 +104,7 @@ async def clerk(
 ) -> AsyncIterator[Relay]:
     """All of a process that sends."""
     config = process.config
-    clerk = Clerk(config.run / SOCKET, process.epoch, process.report.fault)
+    clerk = Clerk(config.run / SOCKET, process.report.fault)
     table = relaying(config)
     async with AsyncExitStack() as line:  # it outlives the relay: the last outcomes
         async with relay(process, lambda: table, store, clerk) as made:

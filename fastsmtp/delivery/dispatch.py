@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final, Protocol
 
-from msgspec.structs import replace
-
 from fastsmtp.delivery.attempt import Attempt, Terms, expired, is_late
 from fastsmtp.delivery.jobs import Job, Key, job_of
 from fastsmtp.delivery.options import DeliveryOptions
@@ -24,7 +22,7 @@ from fastsmtp.queue import backoff, moves
 from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import Queued, Standing, Target, destination_of
 from fastsmtp.queue.moves import Held
-from fastsmtp.queue.orders import rested
+from fastsmtp.queue.orders import due_now
 from fastsmtp.queue.schedule import Destination, Due
 from fastsmtp.queue.timing import Steadiness
 from fastsmtp.smtp.letter import Answer
@@ -152,13 +150,9 @@ class Dispatcher:
                 await self._make_due(id, now)
 
     async def _make_due(self, id: int, now: int) -> None:
-        try:
-            held = moves.read(self._store, id)
-        except Damaged as error:
-            self._told.failed(id, "", error)
-            return
+        held = self._recorder.read(id)
         if held is not None and held.queued.envelope.release <= now:
-            queued = due_at(held.queued, now)
+            queued = due_now(held.queued, now)
             await moves.make(self._store, moves.revise(held, queued))
 
     # handing out
@@ -182,11 +176,7 @@ class Dispatcher:
             self._keep(destination.name, key, ids, now)
 
     def _read(self, destination: Destination, due: Due, now: int) -> Held | None:
-        held = None
-        try:
-            held = moves.read(self._store, due.id)
-        except Damaged as error:
-            self._told.failed(due.id, "", error)
+        held = self._recorder.read(due.id)
         if held is None:
             chance = backoff.chance_of(due.id)
             at = now + backoff.pause(1, chance, self._options.retry)
@@ -408,12 +398,3 @@ class Dispatcher:
         self._active -= 1
         if self.sender is not None and attempt.transport in REMOTE:
             self.sender.recorded(Key(attempt.id, attempt.destination))
-
-
-def due_at(queued: Queued, at: int) -> Queued:
-    """The entry with all who wait due at that time."""
-    targets = tuple(
-        replace(target, due=at) if target.standing == Standing.WAITING else target
-        for target in queued.targets
-    )
-    return rested(queued, targets)

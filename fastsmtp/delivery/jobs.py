@@ -81,7 +81,6 @@ class Outcome(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class Hello(msgspec.Struct, array_like=True, frozen=True):
     """What a sender has: jobs under way, and outcomes not known to be durable."""
 
-    epoch: int
     active: tuple[tuple[Key, str], ...]
     outcomes: tuple[Outcome, ...]
 

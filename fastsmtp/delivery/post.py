@@ -195,12 +195,9 @@ class Clerk(Line):
 
     relay: Relay
 
-    def __init__(
-        self, path: Path, epoch: int, fault: Callable[[str, BaseException], None]
-    ) -> None:
+    def __init__(self, path: Path, fault: Callable[[str, BaseException], None]) -> None:
         super().__init__()
         self._path = path
-        self._epoch = epoch
         self._fault = fault
         self._outcomes: dict[Key, Outcome] = {}
         self._lost = asyncio.Event()
@@ -225,7 +222,7 @@ class Clerk(Line):
         self._frames = jobs.Frames()
         self._said = {}
         active = tuple((k, w.job.hop.key) for k, w in self.relay.active.items())
-        hello = Hello(self._epoch, active, tuple(self._outcomes.values()))
+        hello = Hello(active, tuple(self._outcomes.values()))
         self.transport = cast(asyncio.WriteTransport, transport)
         self.transport.write(jobs.frame(jobs.HELLO, hello))
 

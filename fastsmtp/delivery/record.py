@@ -98,20 +98,13 @@ class Recorder:
         self.told = told
         self._waiting: list[Attempt] = []
         self._came = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
         self.terms: Callable[[], Terms] | None = None
         self.recorded: Callable[[Attempt], None] = lambda attempt: None
 
     def put(self, attempt: Attempt) -> None:
         """Take the outcome of an attempt."""
         self._waiting.append(attempt)
-        self._idle.clear()
         self._came.set()
-
-    async def settled(self) -> None:
-        """Wait until everything that was `put` is written."""
-        await self._idle.wait()
 
     async def run(self) -> None:
         """Until cancelled; what is cut off is due again in the next life."""
@@ -125,8 +118,6 @@ class Recorder:
                 self.schedule.done(attempt.destination, attempt.id)
                 self.recorded(attempt)
             self.schedule.alarm.ring()
-            if not self._waiting:
-                self._idle.set()
 
     async def _record(self, batch: list[Attempt]) -> None:
         """Write it down, whatever it takes."""
@@ -179,7 +170,7 @@ class Recorder:
         for attempt in batch:
             if attempt.id in made:
                 left.append(attempt)
-            elif (held := self._held(attempt)) is not None:
+            elif (held := self.read(attempt.id)) is not None:
                 after = settle(held.id, held.queued, attempt, terms)
                 made[attempt.id] = _Made(held, attempt, after)
         return list(made.values()), left
@@ -195,13 +186,13 @@ class Recorder:
         await self._notices.tell(held.id, held.queued, after, by)
         by.told = True
 
-    def _held(self, attempt: Attempt) -> Held | None:
+    def read(self, id: int) -> Held | None:
+        """An entry as it is now; of one that does not decode it is told."""
         try:
-            held = moves.read(self.store, attempt.id)
+            return moves.read(self.store, id)
         except Damaged as error:
-            self.told.failed(attempt.id, "", error)
+            self.told.failed(id, "", error)
             return None
-        return held
 
     async def _clear(self, held: Held, queued: Queued) -> None:
         """Write down that all are done, clear the marks, remove the entry."""

@@ -30,9 +30,7 @@ def released(queued: Queued, now: int) -> Queued:
     """Off hold, and due."""
     if queued.state != State.HOLD:
         return queued
-    free = replace(queued, state=State.SCHEDULED)
-    waiting = {t.address for t in queued.targets if t.standing == Standing.WAITING}
-    return retried(free, waiting, now)
+    return due_now(replace(queued, state=State.SCHEDULED), now)
 
 
 def retried(queued: Queued, addresses: Collection[str], now: int) -> Queued:
@@ -49,13 +47,18 @@ def retried(queued: Queued, addresses: Collection[str], now: int) -> Queued:
     return rested(queued, targets)
 
 
+def due_now(queued: Queued, now: int) -> Queued:
+    """The same for all who wait."""
+    waiting = {t.address for t in queued.targets if t.standing == Standing.WAITING}
+    return retried(queued, waiting, now)
+
+
 def moved(queued: Queued, via: str, now: int) -> Queued:
     """To another next hop, for all who wait: at once, for they may have waited for the
     old one. "" is again the one that the tables give."""
     if queued.via == via:
         return queued
-    waiting = {t.address for t in queued.targets if t.standing == Standing.WAITING}
-    return retried(replace(queued, via=via), waiting, now)
+    return due_now(replace(queued, via=via), now)
 
 
 def given_up(queued: Queued, addresses: Collection[str], error: str) -> Queued:

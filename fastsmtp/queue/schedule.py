@@ -10,7 +10,7 @@ lease, and it is nowhere but here. This process alone writes the queue, so when 
 everything is due again.
 
 Due times are wall clock. `wait` is never longer than `LONGEST`, so a jump is noticed
-within that time; see `restamp` for what it does to due times.
+within that time; `overdue` finds what an old time would keep waiting.
 """
 
 import heapq
@@ -138,7 +138,7 @@ class Schedule:
         self._look_at(destination, until)
 
     def hold_active(self, name: str, id: int, tally: Tally) -> None:
-        """Somebody works on this already, since before this process started."""
+        """Somebody works on this, and it was not `take` that gave it out."""
         destination = self._at(name)
         destination.active[id] = tally
         self._busy[name] = destination
@@ -221,8 +221,7 @@ class Schedule:
 
     def works_on(self, names: Iterable[str], id: int) -> bool:
         """Whether somebody works on this message at one of these destinations."""
-        there = (self._known.get(name) for name in names)
-        return any(found is not None and id in found.active for found in there)
+        return any(id in self.ids_at(name) for name in names)
 
     def done(self, name: str, id: int) -> None:
         """What came of it stands in the store."""
