@@ -568,6 +568,7 @@ LIVE: Final = {
             "fastsmtp_queue_destination_messages",
             "gauge",
             "Messages that wait, at the 20 fullest destinations and all others.",
+            (),
         ),
         Live(
             "fastsmtp_tls_certificate_not_after_timestamp_seconds",
