@@ -135,7 +135,9 @@ class Split:
         """When the others serve: mail that comes in is not to wait for a processor."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STARTING):
-                while not self.serving():  # noqa: ASYNC110
+                while not all(  # noqa: ASYNC110
+                    map(self.serves, self.supervisor.workers)
+                ):
                     await asyncio.sleep(LOOK)
         if not self.supervisor.stopping:
             for worker in self._senders:
@@ -218,7 +220,9 @@ class Split:
         return all(self._beats.get(pid) != before.get(pid, -1) for pid in mine)
 
     def _workers(self) -> list[Worker]:
-        return [w for w in self.supervisor.workers if not w.leaving]
+        """Those that are to be there; senders come last, and are missed until then."""
+        mine = [w for w in self.supervisor.workers if not w.leaving]
+        return mine + [w for w in self._senders if w not in mine]
 
     def unready(self, ending: Ending) -> str | None:
         """Why mail is not taken; None when all workers serve and the store is well."""
