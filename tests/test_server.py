@@ -304,7 +304,7 @@ def test_metrics_are_sums_over_all_processes(tmp_path: Path) -> None:
         receivers = [p.slot for p in pages.live() if p.role == "receive"]
         busy = [slot for slot in receivers if any(pages.read(slot))]
         assert len(receivers) == len(busy) == 3
-        assert value(served, "fastsmtp_workers") == 5
+        assert value(served, "fastsmtp_workers") == 6  # and who keeps, sends, watches
         assert len(ids) == 30
         served.stop()
         assert listed(served) == 30
