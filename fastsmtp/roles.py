@@ -68,6 +68,7 @@ from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.operations_queue import QueueOperations
 from fastsmtp.serve.pop3d import Pop3d
 from fastsmtp.serve.pop3d import Terms as Pop3Terms
+from fastsmtp.serve.programs import Programs
 from fastsmtp.serve.smtpd import Smtpd, Terms
 from fastsmtp.serve.standing import Dns
 from fastsmtp.serve.submission import Submission
@@ -497,12 +498,24 @@ class Users:
         senders = Senders(config.domains, lambda name: lookup(name) is not None, more)
         check_from = config.submission.check_from
         self.submission = Submission(config.hostname, senders, check_from)
+        self.programs = Programs(config.sendmail, config.hostname, senders)
+        self.sendmail = Submission(self.programs.domain, self.programs, False)
 
 
 def terms_for(
     listener: str, process: Process, users: Users, certificates: Certificates | None
 ) -> Terms:
     config = process.config
+    if listener == "sendmail":
+        return Terms(
+            users.programs.domain,
+            config.smtp,
+            metrics.SMTP[listener].of(process.cells),
+            listener,
+            submission=users.sendmail,
+            trace=process.trace,
+            whose=users.programs.whose,
+        )
     for_users = listener in ("submission", "submissions")
     login = for_users or (listener == "smtp" and config.auth.on_smtp)
     mechanisms = tuple(config.auth.mechanisms) if login else ()

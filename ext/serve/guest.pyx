@@ -335,6 +335,8 @@ cdef class Client(Connection):
             if server.terms.private:
                 self.session.private = is_loopback(self.address)
             self.session.trusted = self.proxy
+            if server.terms.whose is not None:
+                self.session.login = server.terms.whose(self.transport)
             if self.waiting:
                 server.porch.wait(self)
             else:

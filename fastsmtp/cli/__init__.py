@@ -17,6 +17,7 @@ from fastsmtp import __version__
 OK: Final = 0
 FAILED: Final = 1
 MISUSED: Final = 2
+CLASSIC: Final = ("sendmail", "mailq", "newaliases")  # names we may be called by
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 VERBS: Final = {
@@ -29,6 +30,7 @@ VERBS: Final = {
     "user": "add, list and remove accounts, set passwords",
     "mail": "list, show, export and import the messages of an account",
     "queue": "what could not be delivered at once, and why",
+    "sendmail": "send a message as sendmail(8) does, for cron and PHP",
     "why": "what became of a message, and of mail that was refused",
     "backup": "copy everything, while serving or not",
     "verify": "check that all mail is there and unharmed, while nobody serves",
@@ -56,7 +58,12 @@ class Failure(Exception):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; gives its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    name = "" if argv is not None else os.path.basename(sys.argv[0])
+    if name in CLASSIC:
+        words.insert(0, name)
     try:
+        if words[:1] and words[0] in CLASSIC:  # its options are older than ours
+            return _classic(words)
         args = _parser(words).parse_args(words)
         code = importlib.import_module(f"fastsmtp.cli.{args.verb}").run(args)
         sys.stdout.flush()
@@ -72,6 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _complain(error)
     return int(code)
+
+
+def _classic(words: Sequence[str]) -> int:
+    from fastsmtp.cli import sendmail
+
+    return sendmail.main(words[0], words[1:])
 
 
 def _parser(words: Sequence[str]) -> argparse.ArgumentParser:

@@ -9,7 +9,12 @@ from typing import Final
 from fastsmtp.config.kinds import SOCKET_PATH
 from fastsmtp.config.meaning_policy import policy
 from fastsmtp.config.meaning_relay import relay, relay_domains
-from fastsmtp.config.meaning_submission import pop3, senders, submission
+from fastsmtp.config.meaning_submission import (
+    pop3,
+    programs,
+    senders,
+    submission,
+)
 from fastsmtp.config.meaning_tls import tls
 from fastsmtp.config.model import Config
 from fastsmtp.config.places import Key
@@ -74,6 +79,7 @@ def listeners(config: Config, source: Source) -> Iterator[Problem]:
         (("lmtp", "listen"), config.lmtp.listen),
         (("pop3", "listen"), config.pop3.listen),
         (("pop3", "listen_tls"), config.pop3.listen_tls),
+        (("sendmail", "listen"), config.sendmail.listen),
     ]
     taken: list[tuple[Key, str]] = [
         ((*key, index), address)
@@ -252,6 +258,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     policy,
     tls,
     submission,
+    programs,
     relay_domains,
     relay,
     pop3,

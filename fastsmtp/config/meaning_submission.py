@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from fastsmtp.config.model import Config
 from fastsmtp.config.problem import Problem
 from fastsmtp.config.source import Source
+from fastsmtp.options import unix_path
 
 
 def submission(config: Config, source: Source) -> Iterator[Problem]:
@@ -48,3 +49,23 @@ def senders(
                 advice=f"`fastsmtp user add {account}` makes the account",
                 severity="warning",
             )
+
+
+def programs(config: Config, source: Source) -> Iterator[Problem]:
+    """The kernel says who is at the other end of a Unix socket, and of no other."""
+    options = config.sendmail
+    for index, address in enumerate(options.listen):
+        if not unix_path(address):
+            text = "is no Unix socket: nobody could tell who connects"
+            advice = 'write "unix:/run/fastsmtp/sendmail.sock"'
+            key = ("sendmail", "listen", index)
+            yield source.problem(key, text, f'"{address}"', advice=advice)
+    domain = (options.domain or config.hostname).lower()
+    if options.listen and domain not in config.domains:
+        yield source.problem(
+            ("sendmail", "domain"),
+            f"is {domain}, which is not a domain of this server: mail of cron for root"
+            " would be sent elsewhere",
+            advice=f'[domains."{domain}"] with aliases = {{ root = ["…"] }}',
+            severity="warning",
+        )

@@ -28,6 +28,7 @@ from fastsmtp.policy.options import (
     PolicyOptions,
     RelayDomainOptions,
     RelayOptions,
+    SendmailOptions,
     SubmissionOptions,
 )
 from fastsmtp.pop3.options import Pop3Options
@@ -103,6 +104,7 @@ class Config:
     )
     smtp: SmtpOptions = field(default_factory=SmtpOptions)
     submission: SubmissionOptions = field(default_factory=SubmissionOptions)
+    sendmail: SendmailOptions = field(default_factory=SendmailOptions)
     auth: AuthOptions = field(default_factory=AuthOptions)
     lmtp: LmtpOptions = field(default_factory=LmtpOptions)
     send: SendOptions = field(default_factory=SendOptions)
@@ -139,6 +141,7 @@ class Config:
             "lmtp": self.lmtp.listen,
             "pop3": self.pop3.listen,
             "pop3s": self.pop3.listen_tls,
+            "sendmail": self.sendmail.listen,
         }
 
     @property

@@ -65,6 +65,25 @@ class SubmissionOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SendmailOptions:
+    """The `[sendmail]` table: mail of programs on this machine, by `fastsmtp sendmail`.
+    Who may connect is said by the rights of the socket's folder."""
+
+    listen: list[str] = option(
+        [], 'Unix sockets: "unix:/run/fastsmtp/sendmail.sock"', ADDRESSES
+    )
+    domain: str = option(
+        "",
+        "what follows the @ of the users of this machine, and of names without one; "
+        "unset: hostname",
+        TEXT,
+    )
+    trusted: list[str] = option(
+        ["root"], "users of this machine that may send from any address", TEXTS
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyOptions:
     """The `[policy]` table: what clients that nobody knows may do. It is for the
     listener `smtp`; the prefixes are for all."""

@@ -44,13 +44,17 @@ class Senders:
     def allows(self, login: str, address: str) -> bool:
         """`address` is a mailbox without brackets, in any case; `login` in lower
         case."""
-        local, domain = split(address)
-        if not domain:
+        if not split(address)[1]:
             return False
-        if self._given(self._more.get(login, frozenset()), local, domain):
+        if self.gives(login, address):
             return True
         verdict = self._resolve(address)
         return isinstance(verdict, Local) and login in verdict.accounts
+
+    def gives(self, login: str, address: str) -> bool:
+        """Whether `more` alone gives it."""
+        local, domain = split(address)
+        return self._given(self._more.get(login, frozenset()), local, domain)
 
     @staticmethod
     def _given(more: frozenset[str], local: str, domain: str) -> bool:

@@ -70,6 +70,7 @@ class Terms:
     dns         for looking up clients of the listener smtp; None: nobody is
     behind      how far the store is behind; at 1.0 it takes no mail
     trace       told what becomes of mail
+    whose       the login that a connection has from the start; None: none
     """
 
     hostname: str
@@ -87,6 +88,7 @@ class Terms:
     behind: Callable[[], float] = lambda: 0.0
     dns: Dns | None = None
     trace: Trace = Trace()
+    whose: Callable[[asyncio.BaseTransport], str] | None = None
 
     @property
     def implicit(self) -> bool:

@@ -13,10 +13,9 @@ empty line; a message without one is a header as a whole (RFC 5322 2.1).
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from fastsmtp.errors import Refused
-from fastsmtp.policy.senders import Senders
 from fastsmtp.smtp.door import Stream
 from fastsmtp.smtp.session import Body, Session
 from fastsmtp.store.base import Spool
@@ -37,6 +36,12 @@ class Mended(NamedTuple):
     body: Body | memoryview | Spool
 
 
+class Allowing(Protocol):
+    """`policy.senders.Senders`, and who else decides this."""
+
+    def allows(self, login: str, address: str) -> bool: ...
+
+
 class Submission:
     """The rules for one server; all sessions share it.
 
@@ -45,7 +50,7 @@ class Submission:
     check_from  whether the From field is looked at
     """
 
-    def __init__(self, hostname: str, senders: Senders, check_from: bool) -> None:
+    def __init__(self, hostname: str, senders: Allowing, check_from: bool) -> None:
         self._hostname = hostname
         self._senders = senders
         self._check_from = check_from

@@ -9,9 +9,10 @@ from fastsmtp.errors import Reason
 from fastsmtp.smtp.commands import VERBS
 from fastsmtp.smtp.letter import STAGES as SENDING
 
-LISTENERS: Final = ("smtp", "submission", "submissions", "lmtp")
+LISTENERS: Final = ("smtp", "submission", "submissions", "lmtp", "sendmail")
 """What is listened for: mail from strangers, mail of our users in clear and over TLS,
-mail from a server that trusts us. Each has cells of its own."""
+mail from a server that trusts us, mail of programs on this machine. Each has cells of
+its own."""
 CLASSES: Final = ("2", "3", "4", "5")
 STAGES: Final = ("connect", "helo", "mail", "rcpt", "data", "eod")
 REASONS: Final = get_args(Reason)

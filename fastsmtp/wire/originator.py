@@ -65,10 +65,18 @@ def without(header: bytes, spans: tuple[tuple[int, int], ...]) -> bytes:
     return b"".join((*pieces, header[at:]))
 
 
-def mailboxes(value: bytes) -> list[str]:
+def mailboxes(
+    value: bytes,
+    most: tuple[int, int] = (FROM_MOST, MAILBOXES_MOST),
+    names: bool = False,
+) -> list[str]:
     """The addresses of a From field, `local@domain` each (RFC 5322 3.4, 4.4; groups as
-    RFC 6854 allows). `ValueError` says what cannot be read."""
-    if len(value) > FROM_MOST:
+    RFC 6854 allows). `ValueError` says what cannot be read.
+
+    most   octets and addresses
+    names  a name alone is one as well, "root"
+    """
+    if len(value) > most[0]:
         raise ValueError("it is too long")
     found: list[str] = []
     words: list[str] = []
@@ -77,10 +85,10 @@ def mailboxes(value: bytes) -> list[str]:
         if inside and token != ">":
             words.append(token)
         elif inside:
-            found.append(_address(words, True))
+            found.append(_address(words, True, names))
             words, inside, behind = [], False, True
         elif token in ",;":
-            found += [_address(words, False)] if words else []
+            found += [_address(words, False, names)] if words else []
             words, behind = [], False
         elif behind:
             raise ValueError("something stands behind an address")
@@ -88,11 +96,11 @@ def mailboxes(value: bytes) -> list[str]:
             words, inside = [], token == "<"  # a phrase, or the name of a group
         else:
             words.append(token)
-        if len(found) > MAILBOXES_MOST:
+        if len(found) > most[1]:
             raise ValueError("there are too many addresses")
     if inside:
         raise ValueError("an address does not end")
-    return found + ([_address(words, False)] if words else [])
+    return found + ([_address(words, False, names)] if words else [])
 
 
 def _tokens(text: str) -> list[str]:
@@ -125,14 +133,15 @@ def _behind_comment(text: str, at: int) -> int:
         at = found.end() if found else at
 
 
-def _address(words: list[str], routed: bool) -> str:
+def _address(words: list[str], routed: bool, names: bool) -> str:
     """`routed`: it stood in angle brackets, where an old source route may lead it."""
     if routed and words[:1] == ["@"] and ":" in words:
         words = words[words.index(":") + 1 :]
     if any(a not in ".@" and b not in ".@" for a, b in pairwise(words)):
         raise ValueError("words stand where an address should")  # foo a@b.test
+    alone = names and "@" not in words
     try:
-        path = parse_mailbox("".join(words).encode())
+        path = parse_mailbox("".join((*words, "@x" if alone else "")).encode())
     except (SyntaxFault, UnicodeEncodeError):
         raise ValueError("an address cannot be read") from None
-    return path.mailbox.decode()
+    return path.mailbox.decode().removesuffix("@x" if alone else "")
