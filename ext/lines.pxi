@@ -8,6 +8,10 @@
 # Fields: line, line_length, line_room; skipping, skipping_said, skipped_cr;
 # service.max_command_line. VERB_ROOM octets of a line tell how long it may be.
 
+cdef enum:  # as in fastsmtp.wire.argument
+    NO_ARGUMENT = 0
+    NEEDS_ARGUMENT = 2
+
 
 cdef size_t whole_line(Session s, Octets data, size_t n) except? 0:
     """The line begins at `data`; most often it also ends in this read."""

@@ -186,7 +186,7 @@ cdef class Session:
         if self.pending or self.state == CLOSED:
             return None
         self.began = self.service.clock()
-        self._eat_held()
+        eat_held(self)
         return self._said()
 
     def answer(self, answer):
@@ -203,7 +203,7 @@ cdef class Session:
             self.peer = None
             return None
         self._settle(answer)
-        self._eat_held()
+        eat_held(self)
         return self._said()
 
     def secure(self, str version):
@@ -239,7 +239,7 @@ cdef class Session:
         if not self.held_length:
             used = self._eat(data, n)
         if used < n and self.state != CLOSED and not self.upgrade:
-            self._hold(data + used, n - used)
+            hold(self, data + used, n - used)
         return 0
 
     cdef size_t _eat(self, Octets data, size_t n) except? 0:
@@ -255,36 +255,6 @@ cdef class Session:
             else:
                 used += whole_line(self, data + used, n - used)
         return used
-
-    cdef int _hold(self, Octets data, size_t n) except -1:
-        cdef unsigned char *room
-        cdef size_t left = self.held_length - self.held_at
-        room = <unsigned char *> malloc(left + n)
-        if room is NULL:
-            raise MemoryError
-        if left:
-            memcpy(room, self.held + self.held_at, left)
-        memcpy(room + left, data, n)
-        self._drop_held()
-        self.held = room
-        self.held_length = left + n
-        self.service.kept += left + n
-        return 0
-
-    cdef int _eat_held(self) except -1:
-        cdef size_t used
-        if self.held_length:
-            used = self._eat(self.held + self.held_at, self.held_length - self.held_at)
-            self.held_at += used
-            if self.held_at >= self.held_length:  # or closed, and dropped already
-                self._drop_held()
-        return 0
-
-    cdef void _drop_held(self) noexcept:
-        self.service.kept -= self.held_length
-        free(self.held)
-        self.held = NULL
-        self.held_length = self.held_at = 0
 
     # -- the commands
 
@@ -431,9 +401,10 @@ cdef class Session:
         self.skipping = False
         free(self.line)
         self.line = NULL
-        self._drop_held()
+        drop_held(self)
 
 
+include "held.pxi"
 include "lines.pxi"
 include "login.pxi"
 include "handlers.pxi"

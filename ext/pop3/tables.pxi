@@ -7,8 +7,6 @@ cdef enum:
     ROW_MAX = 24
     OTHER = -1  # no row: an unknown verb
     STAY = -1
-    NO_ARGUMENT = 0  # as in commands.Argument
-    NEEDS_ARGUMENT = 2
     YES = 0  # as in counts.RESULTS
     ERR = 1
     SAID_MAX = 262144  # octets of replies collected before input is held
@@ -57,6 +55,8 @@ cdef uint64_t word_of(Octets at, size_t n) noexcept nogil:
         c = at[i]
         if c"a" <= c <= c"z":
             c -= 32
+        elif not c:
+            return 0  # else it would not count
         word = word << 8 | c
     return word
 

@@ -56,8 +56,6 @@ cdef enum:
     EOD = -2  # the end of the data, answered like a command
     STAY = -1
     HELO = 1  # the stage of a greeting
-    NO_ARGUMENT = 0  # as in commands.Argument
-    NEEDS_ARGUMENT = 2
     SAID_MAX = 16384  # octets of replies collected before input is held
     FIRST_ROOM = 8192  # octets of a body's first buffer
     CROWDED_ROOM = 16384  # what a body may keep in memory when memory is short

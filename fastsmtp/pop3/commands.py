@@ -7,7 +7,6 @@ secret    a password follows: not without TLS
 handler   the function in ext/pop3/session.pyx
 """
 
-from enum import IntEnum
 from typing import Final, NamedTuple
 
 from fastsmtp.pop3.states import (
@@ -19,15 +18,7 @@ from fastsmtp.pop3.states import (
     UPDATE,
     State,
 )
-
-
-class Argument(IntEnum):
-    NONE = 0
-    FREE = 1
-    NEEDED = 2
-
-
-NONE, FREE, NEEDED = Argument
+from fastsmtp.wire.argument import FREE, NEEDED, NONE, Argument
 
 
 class Row(NamedTuple):

@@ -13,7 +13,6 @@ A command that a listener does not offer (`OFFERED`) is refused before any of th
 with 502, or with 500 when it is the greeting of the other protocol.
 """
 
-from enum import IntEnum
 from typing import Final, NamedTuple
 
 from fastsmtp.errors import Refused
@@ -28,15 +27,7 @@ from fastsmtp.smtp.states import (
     READY,
     State,
 )
-
-
-class Argument(IntEnum):
-    NONE = 0
-    FREE = 1
-    NEEDED = 2
-
-
-NONE, FREE, NEEDED = Argument
+from fastsmtp.wire.argument import FREE, NEEDED, NONE, Argument
 
 
 class Row(NamedTuple):
