@@ -31,6 +31,7 @@ cdef enum:
     SHARED = 256 * 1024  # octets read at once, at most
     NO_SOCKET = -1
 
+cdef double FOREVER = float("inf")
 
 cdef int socket_of(transport) except? -1:
     """The descriptor we may write to; NO_SOCKET when that is the transport's alone."""
@@ -48,13 +49,15 @@ def shared_buffer():
 cdef class Connection:
     """What a protocol's connection inherits; see the laws above.
 
-    full     the peer does not read
-    paused   we do not read
-    slot     net.clock's
+    full      the peer does not read
+    paused    we do not read
+    slot      net.clock's
+    patience  seconds between two looks at the deadline, at most
     """
 
     def __init__(self, shared):
         self.shared = shared
+        self.patience = FOREVER
 
     # for the subclass to fill in
 
@@ -66,6 +69,15 @@ cdef class Connection:
 
     cpdef ended(self):
         """The connection is gone; called once."""
+
+    cdef double deadline(self) except? -1:
+        """Until when we wait for the peer, by the clock's seconds."""
+        return FOREVER
+
+    cdef int late(self) except -1:
+        """The deadline has passed: say so, and leave."""
+        self.abort()
+        return 0
 
     # what the event loop calls
 
@@ -93,6 +105,21 @@ cdef class Connection:
         self.transport = self.put = None
         self.closing = True
         self.ended()
+
+    # what the clock calls
+
+    def check(self, double now):
+        """Look at the deadline; returns when to ask next. Who was told to leave and is
+        still here then has its connection cut."""
+        cdef double due
+        if self.closing:
+            self.abort()
+            return None
+        due = self.deadline()
+        if due <= now:
+            self.late()
+            due = FOREVER
+        return min(due, now + self.patience)
 
     # what the subclass uses
 

@@ -156,6 +156,7 @@ cdef class Fetcher(Connection):
         self.desk = desk
         self.address = self.network = self.sealed = self.family = ""
         self.active = desk.clock.now
+        self.patience = desk.shortest
 
     # what the event loop calls
 
@@ -557,24 +558,16 @@ cdef class Fetcher(Connection):
 
     # deadlines
 
-    def check(self, double now):
-        """Called by the clock; returns when to ask next."""
-        cdef double due
-        if self.closing:
-            self.abort()
-            return None
-        due = self._deadline()
-        if due > now:
-            return min(due, now + self.desk.shortest)
+    cdef int late(self) except -1:
+        cdef list said = self.session.shut(replies.TIMEOUT, "timeout")
         if self.full or self.queue is not None:
-            self.session.shut(replies.TIMEOUT, "timeout")
             self.abort()
-            return None
-        self.emit(self.session.shut(replies.TIMEOUT, "timeout"))
-        self.close()
-        return now + self.desk.shortest
+        else:
+            self.emit(said)
+            self.close()
+        return 0
 
-    cdef double _deadline(self) except? -1:
+    cdef double deadline(self) except? -1:
         cdef object options = self.desk.options
         if self.full or self.queue is not None:
             return self.active + options.reply_timeout

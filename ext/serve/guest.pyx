@@ -281,6 +281,7 @@ cdef class Client(Connection):
         self.server = server
         self.address = self.network = self.origin = self.sealed = self.name = ""
         self.active = server.clock.now
+        self.patience = server.shortest
         self.message_id = ""
 
     # what the event loop calls
@@ -496,23 +497,15 @@ cdef class Client(Connection):
 
     # deadlines
 
-    def check(self, double now):
-        """Called by the clock; returns when to ask next."""
-        cdef double due
-        if self.closing:
-            self.abort()
-            return None
-        due = self._deadline()
-        if due > now:
-            return min(due, now + self.server.shortest)
+    cdef int late(self) except -1:
         self._write(self.session.shut(TIMEOUT, "timeout"))
         if self.full:
             self.abort()
-            return None
-        self.close()
-        return now + self.server.shortest
+        else:
+            self.close()
+        return 0
 
-    cdef double _deadline(self) except? -1:
+    cdef double deadline(self) except? -1:
         cdef object options = self.server.options
         cdef object session = self.session
         cdef double due

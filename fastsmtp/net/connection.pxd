@@ -5,10 +5,13 @@ cdef class Connection:
     cdef bint behind  # the transport was given something that it may still hold
     cdef readonly bint closing, full, paused
     cdef public int slot
+    cdef double patience
 
     cpdef opened(self)
     cpdef steer(self)
     cpdef ended(self)
+    cdef double deadline(self) except? -1
+    cdef int late(self) except -1
     cpdef use(self, transport)
     cdef int write(self, bytes out) except -1
     cdef bint _must_queue(self) except -1

@@ -8,9 +8,10 @@ def shared_buffer() -> bytearray:
 class Connection:
     """What a protocol's connection inherits; see the laws in ext/net/connection.pyx.
 
-    full     the peer does not read
-    paused   we do not read
-    slot     net.clock's
+    full      the peer does not read
+    paused    we do not read
+    slot      net.clock's
+    patience  seconds between two looks at the deadline, at most
     """
 
     shared: bytearray
@@ -29,6 +30,9 @@ class Connection:
     def pause_writing(self) -> None: ...
     def resume_writing(self) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
+    def check(self, now: float) -> float | None:
+        """Look at the deadline; returns when to ask next."""
+
     def use(self, transport: asyncio.Transport) -> None: ...
     def read(self, on: bool) -> None: ...
     def close(self) -> None: ...

@@ -140,6 +140,3 @@ class Client(Connection):
 
     def shut(self, refused: Refused, parting: str) -> None:
         """End the dialogue with this refusal."""
-
-    def check(self, now: float) -> float | None:
-        """Called by the clock; returns when to ask next."""
