@@ -31,6 +31,11 @@ def chunk(text: bytes, last: bool = False) -> bytes:
     return b"BDAT %d%s\r\n%s" % (len(text), b" LAST" if last else b"", text)
 
 
+def ended(text: bytes) -> bytes:
+    """As it is kept: a last line without its end has got one."""
+    return text if not text or text.endswith(b"\r\n") else text + b"\r\n"
+
+
 def bodies(d: Dialogue) -> list[bytes]:
     return [body for _, _, body in d.door.messages]
 
@@ -79,7 +84,7 @@ def test_rfc_33_random_chunks_in_random_pieces() -> None:
             said += d.feed(sent[:n])
             sent = sent[n:]
         assert said == OK * 4 + b"250 2.0.0 Ok: queued as Q1\r\n" + OK
-        assert bodies(d) == [text]
+        assert bodies(d) == [ended(text)]
 
 
 @pytest.mark.parametrize("text", [b"", b"x", b"Subject: x\r\n\r\nno line end"])
@@ -88,9 +93,19 @@ def test_rfc_33_an_empty_last_chunk_ends_the_message(text: bytes) -> None:
     assert d.feed(chunk(text)) == OK
     assert d.session.state == CHUNKS
     assert d.say("BDAT 0 LAST") == ["250 2.0.0 Ok: queued as Q1"]
-    assert bodies(d) == [text]
+    assert bodies(d) == [ended(text)]
     d.feed(OPEN)
     assert d.say("bdat 0  last") == ["250 2.0.0 Ok: queued as Q2"]
+
+
+@pytest.mark.parametrize("cut", range(len(b"a\r\n.x") + 1))
+@pytest.mark.parametrize("text", [b"a\r\n.x", b"a\r\nx.", b"a\r\n\r\n."])
+def test_rfc_33_a_last_line_gets_its_end(text: bytes, cut: int) -> None:
+    """What is kept is what a reader of lines is given: POP3 tells its size."""
+    d = opened()
+    d.feed(chunk(text[:cut]) + chunk(text[cut:], True))
+    assert bodies(d) == [text + b"\r\n"]
+    assert d.service.kept == 0
 
 
 def test_rfc_33_dots_mean_nothing() -> None:
@@ -256,7 +271,7 @@ def test_the_header_of_a_chunk_is_looked_at_too() -> None:
     d = opened(max_received=100)
     d.feed(chunk(b"Return-Path: <x@y>\r\nRece"))
     assert d.feed(chunk(b"ived: x\r\n\r\ntext", True)).startswith(b"250 ")
-    assert bodies(d) == [b"Received: x\r\n\r\ntext"]
+    assert bodies(d) == [b"Received: x\r\n\r\ntext\r\n"]
     d.feed(OPEN)
     said = d.feed(chunk(b"Received: x\r\n" * 101 + b"\r\n", True))
     assert said.startswith(b"554 5.4.6 ")
@@ -266,7 +281,7 @@ def test_the_header_of_a_chunk_is_looked_at_too() -> None:
 def test_a_header_that_ends_within_a_name_is_kept(name: bytes) -> None:
     d = opened()
     assert d.feed(chunk(name, True)).startswith(b"250 ")
-    assert bodies(d) == [name]
+    assert bodies(d) == [ended(name)]
 
 
 def test_what_happened_is_counted() -> None:

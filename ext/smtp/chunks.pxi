@@ -92,9 +92,12 @@ cdef int end_chunk(Session s) except -1:
 
 
 cdef int end_body(Session s) except -1:
-    """There is no more: a CR that stands last is bare, nothing is held back."""
+    """There is no more: a CR that stands last is bare, nothing is held back. A last
+    line without its end gets one: text is lines (RFC 5322 2.1), a next hop or a reader
+    could not be given it otherwise, and signatures count it as ended (RFC 6376 3.4)."""
     cdef Body body = s.body
     cdef size_t made = 0
+    cdef bint unended = body.scan.size and body.scan.state == TEXT
     if s.refused is None:
         make_room(s, BODY_ROOM)
     if s.refused is not None:
@@ -102,6 +105,9 @@ cdef int end_body(Session s) except -1:
     else:
         body_finish(&body.scan, body.octets + body.used, &made)
         body.used += made
+        if unended:
+            memcpy(body.octets + body.used, b"\r\n", 2)
+            body.used += 2
     return 0
 
 

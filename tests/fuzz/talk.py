@@ -99,7 +99,7 @@ class Talk:
         assert min(self.cells) >= 0
         for _, recipients, body in self.door.messages:
             assert 1 <= len(recipients) <= SMALL.max_recipients
-            assert len(body) <= SMALL.max_message_size
+            assert len(body) <= SMALL.max_message_size + 2  # the end of a last line
             assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", body)
         codes = sorted(set(re.findall(rb"^\d+[ -][\d.]*", self.said, re.MULTILINE)))
         facts = (state, len(self.door.messages), len(self.door.streams))
