@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +14,11 @@ from postoffice import ALICE, BOB, BODY, Collector, PostOffice, in_office
 from scram_client import ScramClient
 
 from fastsmtp.auth.options import AuthOptions
-from fastsmtp.errors import StoreUnavailable
+from fastsmtp.errors import Conflict, StoreUnavailable
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.pop3 import counts
+from fastsmtp.serve.pop3d import PATIENCE
 
 WHOLE = [BODY + b"%d\r\n" % n for n in range(3)]
 SIZE = len(WHOLE[0])
@@ -275,6 +277,37 @@ def test_quit_gives_up_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
         assert said.startswith(b"-ERR [SYS/TEMP] Nothing was removed")
         office.village.store.trouble = None
         assert (await Collector(office).login()).startswith(b"+OK 3")
+
+    in_office(story)
+
+
+def test_quit_gives_up_on_a_mailbox_that_changes_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In time: each commit that lost is followed by one that looks again."""
+    seconds = iter(range(1000))
+    monkeypatch.setattr(
+        "fastsmtp.serve.pop3d.time",
+        SimpleNamespace(monotonic=lambda: float(next(seconds))),
+    )
+
+    async def story(office: PostOffice) -> None:
+        store, lost = office.village.store, []
+
+        async def commit(*args: Any, **more: Any) -> int:
+            lost.append(args)
+            raise Conflict
+
+        c = Collector(office)
+        await c.login()
+        await c.say("DELE 1", "DELE 3")
+        real, store.commit = store.commit, commit  # type: ignore[method-assign]
+        said = await c.say("QUIT")
+        store.commit = real  # type: ignore[method-assign]
+        assert said.startswith(b"-ERR [SYS/TEMP] Your mailbox changes too fast")
+        assert 1 < len(lost) <= PATIENCE + 1
+        assert (await Collector(office).login()).startswith(b"+OK 3")
+        assert office.count("QUIT", "err") == 1
 
     in_office(story)
 

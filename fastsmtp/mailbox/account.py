@@ -253,15 +253,19 @@ async def expunge(
     uids: Iterable[int],
     *,
     at_once: bool = False,
+    weary: Callable[[], bool] = lambda: False,
 ) -> int:
     """Take these out of the mailbox; how many were there.
 
-    at_once  in one commit, all or none; else in pages"""
+    at_once  in one commit, all or none; else in pages
+    weary    asked when somebody else was quicker; True: raise `Conflict`, and the page
+             that was tried is still there, whole"""
     wanted = list(uids)
     count = 0
     page = max(1, len(wanted)) if at_once else PAGE
     for first in range(0, len(wanted), page):
-        count += await _change(store, part, mailbox, wanted[first : first + page])
+        some = wanted[first : first + page]
+        count += await _change(store, part, mailbox, some, weary=weary)
     return count
 
 
@@ -289,6 +293,8 @@ async def _change(
     mailbox: int,
     uids: Sequence[int],
     apply: Callable[[Box, Edit, int, Email], None] = Box.expunge,
+    *,
+    weary: Callable[[], bool] = lambda: False,
 ) -> int:
     """Do `apply` to these emails of a mailbox in one commit; how many were there."""
     while True:
@@ -314,5 +320,7 @@ async def _change(
                 refs=edit.refs,
             )
         except Conflict:
+            if weary():
+                raise
             continue
         return count

@@ -31,7 +31,7 @@ from typing import Any, Final, cast
 
 from fastsmtp.auth.accounts import Account
 from fastsmtp.cells import fresh
-from fastsmtp.errors import PENDING, Damaged, Refused, StoreUnavailable
+from fastsmtp.errors import PENDING, Conflict, Damaged, Refused, StoreUnavailable
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox.drop import Drops
 from fastsmtp.net import counts as net
@@ -60,6 +60,10 @@ UNREADABLE: Final = Refused(
 )
 UNREMOVED: Final = Refused(
     451, "4.3.0", "Nothing was removed for certain, look again", "store_error"
+)
+
+BUSY: Final = Refused(
+    451, "4.3.0", "Your mailbox changes too fast, nothing was removed", "store_error"
 )
 
 
@@ -322,12 +326,17 @@ class Pop3d:
         while True:
             try:
                 await account.expunge(
-                    *(self._store, drop.part, drop.mailbox, marked), at_once=True
+                    *(self._store, drop.part, drop.mailbox, marked),
+                    at_once=True,
+                    weary=lambda: time.monotonic() >= deadline,
                 )
                 self._report.mail_removed(guest.who, guest.session.login, len(marked))
             except KeyError:
                 self._report.store_trouble("a maildrop", "its account is gone")
                 answer = UNREMOVED
+            except Conflict:
+                self._report.store_trouble("a maildrop", "it changes all the time")
+                answer = BUSY
             except (StoreUnavailable, Damaged) as error:
                 if isinstance(error, StoreUnavailable) and time.monotonic() < deadline:
                     await asyncio.sleep(AGAIN)  # removed already or not: it sees that
