@@ -15,7 +15,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 WHERE = ROOT / "build" / "sanitize"
-TARGETS = (*("body", "command", "address", "record", "session", "replies", "transfer"),)
+TARGETS = (
+    *("body", "command", "address", "record", "session", "replies", "transfer"),
+    "fetch",
+)
 
 
 def build() -> None:

@@ -167,6 +167,24 @@ MESSAGE_WORDS = [
     *(b"quoted-printable", b"MIME-Version: 1.0\r\n", b"\r\nSubject: ", PART),
 ]
 
+LOGIN = b"USER alice\r\nPASS secret\r\n"
+FETCHES = [
+    LOGIN + b"STAT\r\nLIST\r\nUIDL\r\nRETR 1\r\nDELE 1\r\nDELE 2\r\nQUIT\r\n",
+    LOGIN + b"TOP 2 0\r\nLIST 3\r\nDELE 3\r\nRETR 3\r\nRSET\r\nNOOP\r\nQUIT\r\n",
+    b"CAPA\r\nUTF8\r\nSTLS\r\n" + LOGIN + b"CAPA\r\nUIDL 4\r\nSTAT 1\r\n",
+    b"AUTH PLAIN\r\nbW9yZQ==\r\neWVz\r\nDELE 1\r\nQUIT\r\n",
+    b"AUTH PLAIN eWVz\r\nLIST\r\nAUTH PLAIN =\r\n*\r\nUSER x\r\n",
+    b"AUTH PLAIN\r\n*\r\nUSER a\r\nPASS block\r\nQUIT\r\n",
+]
+FETCH_WORDS = [
+    *(b"\r\n", b"\r", b"\n", b"\0", b" ", b"\t", b"\xff", b"*\r\n", b"=", b"0", b"1"),
+    *(b"4", b"5", b"-1", b"99999999999999999999", b"18446744073709551617", b"x" * 500),
+    *(b"STAT\r\n", b"LIST", b"UIDL", b"RETR 2\r\n", b"TOP 1 1\r\n", b"DELE 4\r\n"),
+    *(b"RSET\r\n", b"NOOP\r\n", b"QUIT\r\n", b"CAPA\r\n", b"STLS\r\n", b"UTF8\r\n"),
+    *(b"USER ", b"PASS ", b"AUTH PLAIN", b"auth plain ", b"eWVz\r\n", b"bW9yZQ==\r\n"),
+    *(LOGIN, b"LAST\r\n", b"retr\t1\r\n"),
+]
+
 TARGETS = {
     "body": (BODIES, BODY_WORDS),
     "command": (LINES, LINE_WORDS),
@@ -175,6 +193,7 @@ TARGETS = {
     "session": (SESSIONS, SESSION_WORDS),
     "replies": (REPLIES, REPLY_WORDS),
     "transfer": (MESSAGES, MESSAGE_WORDS),
+    "fetch": (FETCHES, FETCH_WORDS),
 }
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"

@@ -10,7 +10,7 @@ import fuzz_native
 from tests.fuzz.corpus import TARGETS
 
 ROUND = 100_000  # executions at a time
-SLOW = {"session": 2, "replies": 2, "transfer": 2}
+SLOW = {"session": 2, "replies": 2, "transfer": 2, "fetch": 2}
 """Shares of the executions; the others have 25."""
 
 

@@ -16,6 +16,7 @@ import msgspec
 from fastsmtp.queue.message import decode_envelope
 from fastsmtp.store import record
 from tests.fuzz.call import Call
+from tests.fuzz.fetch import Fetch
 from tests.fuzz.stretch import stretch
 from tests.fuzz.talk import Talk
 
@@ -350,6 +351,11 @@ cdef uint32_t replies(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
     return in_pieces(corpus, made, Call(<long> (draw(corpus) & 0xFFFF)))
 
 
+cdef uint32_t fetch(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
+    """The same for POP3, beside its slow twin."""
+    return in_pieces(corpus, made, Fetch(<long> (draw(corpus) & 0xFFFF)))
+
+
 cdef uint32_t transfer(Corpus *corpus, Input *made) except? 0xFFFFFFFE:
     """A stretch of a body that is encoded and searched."""
     cdef unsigned char *text = _exact(made.data, made.n)
@@ -390,13 +396,15 @@ cdef Target _target(name) except *:
         return replies
     if name == "transfer":
         return transfer
+    if name == "fetch":
+        return fetch
     raise ValueError(f"no target {name!r}")
 
 
 cdef class Fuzzer:
     """One target with its corpus; `run` as often as you like.
 
-    target  body, command, address, record, session, replies or transfer
+    target  body, command, address, record, session, replies, transfer or fetch
     inputs, tokens  to begin with; longer ones than INPUT_MAX are cut
     """
 

@@ -34,6 +34,7 @@ from fastsmtp.wire.command import SyntaxFault, find_line, parse
 from fastsmtp.wire.originator import mailboxes, read_header, without
 from fastsmtp.wire.scan import BodyScanner
 from tests.fuzz.call import replies
+from tests.fuzz.fetch import fetch
 from tests.fuzz.stretch import stretch
 from tests.fuzz.talk import session
 
@@ -274,6 +275,7 @@ FACES: dict[str, Target] = {
     "parameters": said,
     "xclient": told,
     "transfer": transfer,
+    "fetch": fetch,
     "downgrade": downgrade,
     "notice": notice,
 }
