@@ -61,7 +61,19 @@ def marks(rng: random.Random, count: int) -> tuple[list[int], bytes]:
     return chosen, b"".join(b"DELE %d\r\n" % (n + 1) for n in chosen)
 
 
-@pytest.mark.parametrize("victim", ["read", "keep"])
+def kill(server: Letters, victim: str) -> None:
+    """A process that has this role, or the whole server, which is started again."""
+    if victim == "all":
+        os.killpg(server.pid, signal.SIGKILL)
+        assert server.process
+        server.process.wait()
+        server.start()
+    else:
+        until(lambda: role(server, victim) > 0, 20, f"a process that is {victim}")
+        os.kill(role(server, victim), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("victim", ["read", "keep", "all"])
 def test_rfc_76_kill_9_in_quit_removes_all_or_nothing(
     server: Letters, victim: str
 ) -> None:
@@ -75,14 +87,7 @@ def test_rfc_76_kill_9_in_quit_removes_all_or_nothing(
         with suppress(OSError):
             if turn % 4:
                 client.recv(10_000)
-        if victim == "all":
-            os.killpg(server.pid, signal.SIGKILL)
-            assert server.process
-            server.process.wait()
-            server.start()
-        else:
-            until(lambda: role(server, victim) > 0, 20, f"a process that is {victim}")
-            os.kill(role(server, victim), signal.SIGKILL)
+        kill(server, victim)
         client.close()
         until(lambda: listens(server.clear), 20, "a reader")
         kept = [each for n, each in enumerate(before) if n not in chosen]
@@ -92,16 +97,36 @@ def test_rfc_76_kill_9_in_quit_removes_all_or_nothing(
     assert outcomes
 
 
-def test_rfc_76_kill_9_between_dele_and_quit_removes_nothing(server: Letters) -> None:
+@pytest.mark.parametrize("victim", ["read", "keep", "all"])
+def test_rfc_76_kill_9_between_dele_and_quit_removes_nothing(
+    server: Letters, victim: str
+) -> None:
     before = server.there()
     client = dialogue(server, b"DELE 1\r\nDELE 2\r\n")
     said = b""
     while said.count(b"\r\n") < 2:
         said += client.recv(4096)
-    os.kill(role(server, "read"), signal.SIGKILL)
+    kill(server, victim)
     client.close()
     until(lambda: listens(server.clear), 20, "a reader")
     assert server.there() == before
+
+
+def test_rfc_76_quit_waits_for_a_keeper_that_was_killed(server: Letters) -> None:
+    """It was dead already when QUIT came; another one takes its place."""
+    before = server.there()
+    client = dialogue(server, b"DELE 1\r\nDELE 2\r\n")
+    kill(server, "keep")
+    client.sendall(b"QUIT\r\n")
+    said = b""
+    while more := client.recv(4096):
+        said += more
+    after = server.there()
+    if said.endswith(b"+OK Bye, 2 removed\r\n"):
+        assert after == before[2:]
+    else:
+        assert b"-ERR [SYS/TEMP] " in said
+        assert after in (before, before[2:])
 
 
 def test_what_quit_has_answered_stays_removed(server: Letters) -> None:
