@@ -3,8 +3,7 @@
 Packages count in cells whose places stand in their `counts.py`. A process's page is
 their blocks one after the other (`BLOCKS`); a family names cells of the page as series
 with labels. All combinations of labels are here from the start, so all exist with 0.
-What is not counted in cells (memory, disks, the queue's depth) is in `LIVE`, and
-`fastsmtp.scrape` reads it when asked.
+What is not counted in cells (memory, disks, the queue's depth) is in `fastsmtp.live`.
 """
 
 from __future__ import annotations
@@ -18,15 +17,12 @@ from fastsmtp.cells import Labelled
 from fastsmtp.delivery import counts as delivery
 from fastsmtp.hooks import counts as hooks
 from fastsmtp.net import counts as net
-from fastsmtp.pages import ROLES, STATES
 from fastsmtp.pop3 import counts as pop3
 from fastsmtp.queue import counts as queue
 from fastsmtp.series import (
     Block,
     Family,
-    Live,
     Series,
-    by,
     each,
     family,
     histogram,
@@ -504,89 +500,11 @@ LARGEST: Final = frozenset(
 )
 """Gauges of the one index, which every process that has it open tells."""
 
-STATES_OF_QUEUE: Final = ("incoming", "active", "deferred", "hold", "scheduled")
-AGES: Final = ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "5d", "+Inf")
-"""At most so old, and older than the age before."""
-
-
-LIVE: Final = {
-    live.name: live
-    for live in (
-        Live("process_resident_memory_bytes", "gauge", "RSS.", by(role=ROLES)),
-        Live(
-            "fastsmtp_process_anonymous_memory_bytes",
-            "gauge",
-            "RSS without mapped files.",
-            by(role=ROLES),
-        ),
-        Live("process_open_fds", "gauge", "Open descriptors.", by(role=ROLES)),
-        Live("process_max_fds", "gauge", "Descriptors allowed.", by(role=ROLES)),
-        Live("fastsmtp_workers", "gauge", "Processes running.", by(role=ROLES)),
-        Live(
-            "fastsmtp_worker_state",
-            "gauge",
-            "Processes in this state.",
-            by(state=STATES),
-        ),
-        Live("fastsmtp_start_time_seconds", "gauge", "When the server started."),
-        Live(
-            "fastsmtp_config_last_reload_successful",
-            "gauge",
-            "1 if the configuration in use is the one that was read last.",
-        ),
-        Live(
-            "fastsmtp_config_last_reload_success_timestamp_seconds",
-            "gauge",
-            "When the configuration in use was read.",
-        ),
-        Live(
-            "fastsmtp_queue_messages",
-            "gauge",
-            "Messages in the queue.",
-            by(state=STATES_OF_QUEUE),
-        ),
-        Live(
-            "fastsmtp_queue_bytes",
-            "gauge",
-            "Octets in the queue.",
-            by(state=STATES_OF_QUEUE),
-        ),
-        Live(
-            "fastsmtp_queue_messages_by_age",
-            "gauge",
-            "Messages in the queue that arrived at most this long ago, each counted "
-            "once.",
-            by(state=STATES_OF_QUEUE[1:], age=AGES),
-        ),
-        Live(
-            "fastsmtp_queue_oldest_message_timestamp_seconds",
-            "gauge",
-            "Arrival of the oldest message in the queue; 0 when there is none.",
-            by(state=STATES_OF_QUEUE[1:]),
-        ),
-        Live(
-            "fastsmtp_queue_destination_messages",
-            "gauge",
-            "Messages that wait, at the 20 fullest destinations and all others.",
-            (),
-        ),
-        Live(
-            "fastsmtp_tls_certificate_not_after_timestamp_seconds",
-            "gauge",
-            "When a certificate ends, by its first name.",
-            (),
-        ),
-        Live(
-            "fastsmtp_disk_free_bytes",
-            "gauge",
-            "Free for the server's user.",
-            by(path_role=("data", "run")),
-        ),
-        Live(
-            "fastsmtp_disk_free_inodes",
-            "gauge",
-            "Free for the server's user.",
-            by(path_role=("data", "run")),
-        ),
-    )
-}
+ACCEPTED: Final = tuple(
+    block.first + smtp.MESSAGES.place("accepted") for block in SMTP.values()
+)
+CLIENTS: Final = (
+    *(block.first + smtp.OPEN for block in SMTP.values()),
+    *(block.first + pop3.OPEN for block in POP3.values()),
+)
+"""Cells that are told of each process, too."""

@@ -17,8 +17,18 @@ from typing import Final, Protocol
 
 import fastsmtp
 from fastsmtp.cells import Histogram
-from fastsmtp.metrics import LARGEST, LIVE, STORE, counted
+from fastsmtp.live import LIVE
+from fastsmtp.metrics import (
+    ACCEPTED,
+    CLIENTS,
+    LARGEST,
+    MICROSECONDS,
+    PULSE,
+    STORE,
+    counted,
+)
 from fastsmtp.pages import Page, Pages
+from fastsmtp.pulse import CPU
 from fastsmtp.series import Labels, Series
 from fastsmtp.store.counts import Count
 
@@ -174,6 +184,7 @@ class Scrape:
     def _live(self, cells: list[int]) -> dict[str, Samples]:
         return {
             **processes(list(self._pages.live())),
+            **workers(self._pages),
             "fastsmtp_start_time_seconds": {"": self._started},
             "fastsmtp_config_last_reload_successful": {"": self._good},
             "fastsmtp_config_last_reload_success_timestamp_seconds": {
@@ -244,6 +255,38 @@ def processes(live: list[Page]) -> dict[str, Samples]:
         "process_max_fds": limits,
         "fastsmtp_workers": running,
         "fastsmtp_worker_state": states,
+    }
+
+
+def workers(pages: Pages) -> dict[str, Samples]:
+    """Each process by itself (its `worker` is its slot, which its successor has after
+    it), and whether those for incoming mail take it."""
+    cpu: Samples = {}
+    rss: Samples = {}
+    clients: Samples = {}
+    accepted: Samples = {}
+    admission: Samples = {}
+    for page in pages.live():
+        cells = pages.read(page.slot)
+        label = rendered({"role": page.role, "worker": str(page.slot)})
+        cpu[label] = cells[PULSE.first + CPU.place(page.role)] * MICROSECONDS
+        rss[label] = memory(page.pid)[0]
+        if page.role not in ("all", "receive", "read"):
+            continue
+        clients[label] = sum(cells[place] for place in CLIENTS)
+        accepted[label] = sum(cells[place] for place in ACCEPTED)
+        if page.role != "read" and page.state != "starting":
+            level = "deferring" if page.excuse else "open"
+            level = rendered(
+                {"level": level if page.state == "serving" else page.state}
+            )
+            admission[level] = admission.get(level, 0) + 1
+    return {
+        "fastsmtp_process_cpu_seconds_total": cpu,
+        "fastsmtp_process_resident_memory_bytes": rss,
+        "fastsmtp_process_connections": clients,
+        "fastsmtp_process_messages_total": accepted,
+        "fastsmtp_admission_state": admission,
     }
 
 

@@ -26,7 +26,17 @@ LOW = ("wire",)
 STORE = ("store.base", "store.keys")
 BELOW = (*LOW, "smtp", "auth", "queue", "mailbox", "policy", "store", "net", "pop3")
 WATCH = (
-    *("facts", "metrics", "pages", "pulse", "report", "scrape", "series", "trace"),
+    *(
+        "facts",
+        "live",
+        "metrics",
+        "pages",
+        "pulse",
+        "report",
+        "scrape",
+        "series",
+        "trace",
+    ),
 )
 EVERYTHING = ("*",)
 TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
@@ -48,7 +58,8 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "pulse": (("pages",), (), IO),
     "series": ((), (), NO_IO),
     "metrics": (("pages", "pulse", "series"), (), NO_IO),
-    "scrape": (("metrics", "pages", "pulse", "series"), (), IO),
+    "live": (("pages", "series"), (), NO_IO),
+    "scrape": (("live", "metrics", "pages", "pulse", "series"), (), IO),
     "facts": ((), ("msgspec",), NO_IO),
     "trace": ((), (), IO),
     "report": (("facts",), ("msgspec",), IO),

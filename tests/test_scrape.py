@@ -8,17 +8,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastsmtp import scrape
+from fastsmtp.live import ADMISSION, AGES, STATES_OF_QUEUE
 from fastsmtp.metrics import (
-    AGES,
     CELLS,
     GAUGES,
     PULSE,
     SMTP,
-    STATES_OF_QUEUE,
     STORE,
 )
 from fastsmtp.pages import Pages
-from fastsmtp.pulse import RESTARTS
+from fastsmtp.pulse import CPU, RESTARTS
 from fastsmtp.queue.listing import Depth
 from fastsmtp.queue.message import State
 from fastsmtp.scrape import Scrape
@@ -101,6 +100,41 @@ def test_processes_are_measured(pages: Pages) -> None:
     assert samples['process_open_fds{role="receive"}'] == 0
     assert samples['fastsmtp_workers{role="keep"}'] == 1
     assert samples['fastsmtp_worker_state{state="serving"}'] == 1
+
+
+def test_each_process_is_told_by_itself(pages: Pages) -> None:
+    for slot in (2, 3):
+        cells = pages.claim(slot, "receive", slot)
+        SMTP["smtp"].of(cells)[smtp.MESSAGES.place("accepted")] = 10 * slot
+        SMTP["submission"].of(cells)[smtp.MESSAGES.place("accepted")] = 1
+        SMTP["lmtp"].of(cells)[smtp.OPEN] = slot
+        PULSE.of(cells)[CPU.place("receive")] = 1_500_000
+    PULSE.of(pages.claim(1, "keep", 1))[CPU.place("keep")] = 20
+    samples = read(Scrape(pages, {}).text())
+    second = '{role="receive",worker="2"}'
+    assert samples[f"fastsmtp_process_cpu_seconds_total{second}"] == 1.5
+    assert samples[f"fastsmtp_process_messages_total{second}"] == 21
+    assert samples[f"fastsmtp_process_connections{second}"] == 2
+    assert samples[f"fastsmtp_process_resident_memory_bytes{second}"] > 2**20
+    keeper = '{role="keep",worker="1"}'
+    assert samples[f"fastsmtp_process_cpu_seconds_total{keeper}"] == 0.00002
+    assert f"fastsmtp_process_connections{keeper}" not in samples
+
+
+def test_whether_mail_is_taken(pages: Pages) -> None:
+    def levels() -> dict[str, float]:
+        name = "fastsmtp_admission_state"
+        samples = read(Scrape(pages, {}).text())
+        return {each: samples[f'{name}{{level="{each}"}}'] for each in ADMISSION}
+
+    assert levels() == {"open": 0, "deferring": 0, "draining": 0}
+    for slot, state in ((1, "serving"), (2, "serving"), (3, "draining")):
+        pages.claim(slot, "receive", slot)
+        pages.tell(slot, state)
+    pages.claim(4, "keep", 4)
+    pages.tell(4, "serving")
+    pages.excuse(2, "the disk is nearly full")
+    assert levels() == {"open": 1, "deferring": 1, "draining": 1}
 
 
 def test_a_process_that_is_gone_counts_nothing(pages: Pages) -> None:
