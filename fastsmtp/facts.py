@@ -79,6 +79,22 @@ class RecipientRefused(Line, gc=False):
     reason: str
 
 
+class RecipientAsked(Line, gc=False):
+    """What a next hop says of a recipient.
+
+    exists  "yes", "no", or "unsaid": the reply is about something else
+    """
+
+    id: str
+    session: int
+    client: str
+    recipient: str
+    hop: str
+    exists: str
+    reply: str
+    microseconds: int
+
+
 class ClientKnown(Line, gc=False):
     """What the DNS says of a client."""
 

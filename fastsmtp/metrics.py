@@ -247,6 +247,12 @@ ASKING: Final = (
         "Questions to the DNS by whether the answer was known; stale: too old.",
         *each(DNS, net.CACHE),
     ),
+    family(
+        "counter",
+        "call_ahead_cache_requests_total",
+        "Questions to next hops by whether memory had the answer; stale: too old.",
+        *each(CHECKS, serve.CALL_AHEAD_CACHE),
+    ),
 )
 
 LOGGING_IN: Final = (
@@ -449,6 +455,7 @@ def checking(names: Iterable[str] = ()) -> tuple[Family, ...]:
             "check_duration_seconds",
             "From the question to a check to its answer, or to the end of patience.",
             histogram(CHECKS, serve.DNSBL_SECONDS, check="dnsbl"),
+            histogram(CHECKS, serve.CALL_AHEAD_SECONDS, check="call_ahead"),
             *(histogram(b, hooks.DURATION, check=f"hook:{name}") for b, name in named),
         ),
         family(
@@ -456,6 +463,7 @@ def checking(names: Iterable[str] = ()) -> tuple[Family, ...]:
             "check_results_total",
             "Answers of checks; error, timeout and busy are failures.",
             *each(CHECKS, serve.DNSBL, check="dnsbl"),
+            *each(CHECKS, serve.CALL_AHEAD, check="call_ahead"),
             *(
                 series
                 for block, name in named

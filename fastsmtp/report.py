@@ -48,6 +48,7 @@ from fastsmtp.facts import (
     Note,
     NoticeSent,
     Peer,
+    RecipientAsked,
     RecipientRefused,
     Server,
     SessionClosed,
@@ -195,6 +196,19 @@ class Report:
                     refused.reason,
                 )
             )
+
+    def recipient_asked(self, line: RecipientAsked) -> None:
+        """A next hop was asked for a client: what it said. `time` and `process` are
+        written here."""
+        if self._info and (line.exists == "yes" or self._bearable(line.client)):
+            line.time, line.process = self._now(), self._process
+            self._add(line)
+
+    def cannot_ask(self, hop: str, cause: str) -> None:
+        """It is left alone for a while, and nobody knows whom it has."""
+        if self._warning:
+            what = "a next hop cannot be asked whom it has"
+            self._note(Server, "warning", what, f"{hop}: {cause}")
 
     def client_known(self, peer: Peer, name: str, score: float, lists: str) -> None:
         """`name` by its own DNS; `lists` that have it, with what each counts."""

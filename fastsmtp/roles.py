@@ -58,7 +58,7 @@ from fastsmtp.queue.message import State, queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.scrape import CONTENT_TYPE, Scrape
-from fastsmtp.serve.callahead import CallAhead
+from fastsmtp.serve.callahead import Asker, CallAhead
 from fastsmtp.serve.checks import NONE, Checks
 from fastsmtp.serve.control import ControlServer
 from fastsmtp.serve.http import HttpServer
@@ -451,8 +451,9 @@ async def calling_ahead(process: Process, people: People) -> AsyncIterator[Check
     resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
     ours = Ours(listening(config))
     search = Search(resolver, (config.hostname,), ours, HostsFile())
-    options, ca_file = config.call_ahead, config.send.ca_file
-    ahead = CallAhead(options, config.hostname, people, search, ca_file=ca_file)
+    cells = metrics.CHECKS.of(process.cells)
+    asker = Asker(config.hostname, cells, process.report, config.send.ca_file)
+    ahead = CallAhead(config.call_ahead, asker, people, search)
     try:
         yield Checks(rcpt=(ahead,))
     finally:

@@ -77,6 +77,7 @@ PROMISED = {
     "fastsmtp_event_loop_lag_seconds": "",
     "fastsmtp_check_duration_seconds": "check",
     "fastsmtp_check_results_total": "check result",
+    "fastsmtp_call_ahead_cache_requests_total": "result",
     "fastsmtp_hook_timeouts_total": "hook kind",
     "process_cpu_seconds_total": "role",
     "process_resident_memory_bytes": "role",

@@ -110,6 +110,30 @@ def test_levels(pipe: Pipe, level: report.Level, expected: int) -> None:
     assert len(lines) == expected
 
 
+def test_questions_about_nobody_are_bounded_as_refusals(
+    log: Report, pipe: Pipe
+) -> None:
+    """Whoever tries names must not fill the disk; what is there is always told."""
+
+    def asked(name: str, exists: str, reply: str) -> None:
+        about = ("0000000000001", PEER.session, PEER.client, name, "smtp:back:25")
+        line = facts.RecipientAsked("", "info", "", *about, exists, reply, 1500)
+        log.recipient_asked(line)
+
+    for n in range(70):
+        asked(f"n{n}@x.test", "no", "550 5.1.1 nobody")
+    asked("bob@x.test", "yes", "250 ok")
+    log.flush()
+    lines = [line for line in pipe.lines() if line["event"] == "recipient_asked"]
+    assert [line["exists"] for line in lines] == ["no"] * 60 + ["yes"]
+    assert {line["reply"] for line in lines} == {"550 5.1.1 nobody", "250 ok"}
+    assert lines[0]["process"] == "receive-1"
+    assert lines[0]["time"].endswith("Z")
+    assert lines[0]["recipient"] == "n0@x.test"
+    assert (lines[0]["id"], lines[0]["client"]) == ("0000000000001", "192.0.2.1")
+    assert (lines[0]["hop"], lines[0]["microseconds"]) == ("smtp:back:25", 1500)
+
+
 def test_times_read_like_times(log: Report, pipe: Pipe) -> None:
     log.delivery_deferred("1", "x@y", "quota", 1, 1_000_000_000.25)
     log.flush()

@@ -12,14 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes import FakeClock, FakeResolver, turns_until
+from fakes import FakeClock, FakeReport, FakeResolver, turns_until
 
+from fastsmtp.cells import fresh
 from fastsmtp.errors import Refused
+from fastsmtp.facts import Peer
 from fastsmtp.net.exchangers import Search
 from fastsmtp.policy.options import CallAheadOptions, RelayDomainOptions
 from fastsmtp.policy.recipients import Passed, Recipients
 from fastsmtp.policy.relaying import Relaying
-from fastsmtp.serve.callahead import IDLE, PAUSE, CallAhead
+from fastsmtp.serve import counts
+from fastsmtp.serve.callahead import IDLE, PAUSE, Asker, CallAhead
 
 GOOD, BAD = "bob@ask.test", "eve@ask.test"
 ANSWERS = {
@@ -90,13 +93,31 @@ class World:
             relaying=Relaying((), relayed),
             relay_domains=relayed,
         )
+        self.report, self.cells = FakeReport(), fresh(counts.CELLS)
+        report: Any = self.report
+        asker = Asker("mx.test", self.cells, report)
         self.ahead = CallAhead(
-            *(CallAheadOptions(**options), "mx.test", ways, Search(FakeResolver())),
+            *(CallAheadOptions(**options), asker, ways, Search(FakeResolver())),
             clock=self.clock,
         )
 
+    def told(self) -> dict[str, int]:
+        """What RCPT was told, and how often; and what memory had to say to it."""
+        return {
+            name: count
+            for cells in (counts.CALL_AHEAD, counts.CALL_AHEAD_CACHE)
+            for name in cells.labels[0][1]
+            if (count := self.cells[cells.place(name)])
+        }
+
+    def asked(self) -> int:
+        """Questions whose duration was counted."""
+        first, size = counts.CALL_AHEAD_SECONDS.first, counts.CALL_AHEAD_SECONDS.size
+        return sum(self.cells[first : first + size - 1])
+
     async def ask(self, address: str) -> Refused | None:
-        session: Any = SimpleNamespace(login="")
+        guest = SimpleNamespace(who=PEER)
+        session: Any = SimpleNamespace(login="", queue_id="ID", peer=guest)
         verdict = self.ahead(session, address)
         return await verdict if isawaitable(verdict) else verdict
 
@@ -106,6 +127,7 @@ class World:
         return 250 if refused is None else refused.code
 
 
+PEER = Peer(7, "192.0.2.1")
 PASSED = {
     "ask.test": Passed(frozenset({"listed"}), ask=True),
     "all.test": Passed(),
@@ -140,6 +162,45 @@ def test_what_the_next_hop_says_is_said_and_remembered(tmp_path: Path) -> None:
         assert world.back.connections == 1
 
     run(tmp_path, test)
+
+
+def test_questions_and_refusals_are_logged_and_counted(tmp_path: Path) -> None:
+    async def test(world: World) -> None:
+        for name in (GOOD, BAD, BAD, "busy@ask.test", "listed@ask.test"):
+            await world.code(name)
+        lines = [line for _, line in world.report.named("recipient_asked")]
+        assert {(a.id, a.session, a.client) for a in lines} == {("ID", *PEER[:2])}
+        assert [(a.recipient, a.exists, a.reply) for a in lines] == [
+            (GOOD, "yes", "250 2.1.5 ok"),
+            (BAD, "no", "550 5.1.1 nobody"),
+            ("busy@ask.test", "unsaid", "451 4.2.0 later"),
+        ]
+        assert all(str(world.path) in a.hop for a in lines)
+        assert all(0 <= a.microseconds < 5_000_000 for a in lines)
+        refused = world.report.named("recipient_refused")
+        assert [line[1:4] for line in refused] == [(PEER, "ID", BAD)] * 2
+        assert world.told() == {"accept": 1, "reject": 2, "error": 1} | {
+            "hit": 1,
+            "miss": 3,
+        }
+        assert world.asked() == 3
+
+    run(tmp_path, test)
+
+
+def test_a_next_hop_that_is_silent_is_told_of_once(tmp_path: Path) -> None:
+    async def test(world: World) -> None:
+        world.back.mute = True
+        names = [f"n{n}@ask.test" for n in range(9)]
+        await asyncio.gather(*(world.ask(name) for name in names))
+        await world.ask("later@ask.test")
+        (line,) = world.report.named("cannot_ask")
+        assert line[2] == "no answer in 0.1 s"
+        assert world.told() == {"defer": 10, "miss": 10}
+        assert world.asked() == 9
+        assert len(world.report.named("recipient_refused")) == 10
+
+    run(tmp_path, test, {"timeout": 0.1}, when_silent="defer")
 
 
 def test_who_is_listed_or_not_in_such_a_domain_is_not_asked_about(
@@ -178,6 +239,8 @@ def test_what_says_nothing_of_the_recipient_is_no_answer(
         ("220 ok", {"LHLO mx.test": "500 what"}),
         ("220 ok", {"MAIL FROM:<>": "550 5.1.8 no null sender"}),
         ("220 ok", {f"RCPT TO:<{BAD}>": "55x"}),
+        ("220 ok", {f"RCPT TO:<{BAD}>": "5501 5.1.1 what"}),
+        ("220 ok", {f"RCPT TO:<{BAD}>": "150 5.1.1 what"}),
         ("220 ok", {"RSET": ""}),
     ],
 )
@@ -240,6 +303,21 @@ def test_a_connection_that_was_closed_is_replaced(tmp_path: Path) -> None:
         world.clock.advance(IDLE + 1)
         assert await world.code("new@ask.test") == 250
         assert world.back.connections == 3
+
+    run(tmp_path, test)
+
+
+def test_a_next_hop_that_has_said_goodbye_is_called_again(tmp_path: Path) -> None:
+    """421 stands before the end of an idle connection; it answers no question."""
+
+    async def test(world: World) -> None:
+        assert await world.code(GOOD) == 250
+        for writer in tuple(world.back.open):
+            writer.write(b"421 4.4.2 idle too long\r\n")
+            await writer.drain()
+        assert await world.code(BAD) == 550
+        assert world.back.connections == 2
+        assert world.report.named("cannot_ask") == []
 
     run(tmp_path, test)
 

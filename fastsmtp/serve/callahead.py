@@ -1,7 +1,7 @@
 """Asking the next hop of a relay domain whether it has a recipient, before the mail is
 taken: MAIL, RCPT and never DATA.
 
-    ahead = CallAhead(options, hostname, ways, search)
+    ahead = CallAhead(options, asker, ways, search)
     Checks(rcpt=(ahead,))
 
 Laws
@@ -13,6 +13,8 @@ Laws
 - The same recipient is asked about once at a time. Connections to a next hop are few
   and are used again; one that is down is left alone for `PAUSE` seconds.
 - Nobody waits longer than `options.timeout`.
+- Each question that was answered is a line of the log, a next hop that cannot be asked
+  one each time it is left alone. What RCPT was told is counted in `serve.counts`.
 """
 
 from __future__ import annotations
@@ -21,18 +23,24 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from fastsmtp.errors import Refused
+from fastsmtp.facts import Peer, RecipientAsked, clean
 from fastsmtp.net.dial import Dial, NoConnection, Place
 from fastsmtp.net.exchangers import CannotFind, Search
 from fastsmtp.net.trust import context
 from fastsmtp.policy.options import CallAheadOptions, RelayDomainOptions
 from fastsmtp.policy.recipients import Relayed, Verdict
 from fastsmtp.policy.relaying import NextHop, Relaying
-from fastsmtp.serve.question import Line
-from fastsmtp.serve.refusals import UNKNOWN
+from fastsmtp.serve import counts
+from fastsmtp.serve.question import Line, Said
+from fastsmtp.serve.refusals import NOT_THERE
 from fastsmtp.smtp.session import Session
+
+if TYPE_CHECKING:
+    from fastsmtp.report import Report
+    from fastsmtp.serve.guest import Client
 
 PAUSE: Final = 5.0  # seconds that a next hop which did not answer is not asked
 IDLE: Final = 60.0  # seconds after which a connection is not used again
@@ -41,10 +49,27 @@ NOT_NOW: Final = Refused(
     "unknown_recipient",
     "the next hop cannot be asked",
 )
+TOLD: Final = {"accept": None, "error": None, "reject": NOT_THERE, "defer": NOT_NOW}
+"""What a client hears, by the result of `counts.CALL_AHEAD`; error: it is taken
+unseen."""
+EXISTS: Final = {True: "yes", False: "no", None: "unsaid"}
 
 
 class Silence(Exception):
     """The next hop said nothing of the recipient; the text says what happened."""
+
+
+class Asker(NamedTuple):
+    """Who asks, and where it is told.
+
+    ca_file  for next hops whose certificate is to be verified
+    cells    of `serve.counts`
+    """
+
+    hostname: str
+    cells: memoryview[int]
+    report: Report
+    ca_file: str = ""
 
 
 class Ways(Protocol):
@@ -80,30 +105,36 @@ class Hop:
         self.silent = 0.0
 
 
+def asked_of(
+    asker: tuple[Peer, str], address: str, hop: NextHop, said: Said, took: int
+) -> RecipientAsked:
+    """A line of the log; took: microseconds."""
+    (peer, id), exists = asker, EXISTS[said.exists]
+    about = (id, peer.session, peer.client, clean(address), hop.key)
+    return RecipientAsked("", "info", "", *about, exists, clean(said.reply), took)
+
+
 class CallAhead:
     """A check of RCPT, see `serve.checks`, and the laws above.
 
     ways      the domains and the table
     search    finds hosts
-    ca_file   for next hops whose certificate is to be verified
     clock     monotonic seconds
     """
 
     def __init__(
         self,
         options: CallAheadOptions,
-        hostname: str,
+        asker: Asker,
         ways: Ways,
         search: Search,
         *,
-        ca_file: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
-        self._hostname = hostname
+        self._hostname, self._cells, self._report, self._ca_file = asker
         self._ways = ways
         self._search = search
-        self._ca_file = ca_file
         self._clock = clock
         self._known: dict[str, Known] = {}
         self._asking: dict[str, asyncio.Task[bool]] = {}
@@ -118,10 +149,12 @@ class CallAhead:
         name = address.lower()
         known = self._known.get(name)
         if known is not None and known.until > self._clock():
-            return None if known.exists else UNKNOWN
+            self._remembered(counts.HIT)
+            return self._told(session, address, "accept" if known.exists else "reject")
+        self._remembered(counts.MISS if known is None else counts.STALE)
         if name not in self._asking and len(self._asking) >= self._options.waiting:
-            return self._silent(verdict.domain, known)
-        return self._decide(address, verdict.domain, known)
+            return self._told(session, address, self._silent(verdict.domain, known))
+        return self._decide(session, address, verdict.domain, known)
 
     def close(self) -> None:
         """Who waits is cancelled."""
@@ -133,26 +166,39 @@ class CallAhead:
             hop.idle.clear()
 
     async def _decide(
-        self, address: str, domain: str, known: Known | None
+        self, session: Session, address: str, domain: str, known: Known | None
     ) -> Refused | None:
         name = address.lower()
         task = self._asking.get(name)
         if task is None:
-            task = self._asking[name] = asyncio.ensure_future(self._find(address))
+            asker = (cast("Client", session.peer).who, session.queue_id)
+            task = asyncio.ensure_future(self._find(asker, address))
+            self._asking[name] = task
             task.add_done_callback(lambda task: self._asked(name, task))
         try:
-            exists = await asyncio.shield(task)
+            result = "accept" if await asyncio.shield(task) else "reject"
         except Silence:
-            return self._silent(domain, known)
-        return None if exists else UNKNOWN
+            result = self._silent(domain, known)
+        return self._told(session, address, result)
 
-    def _silent(self, domain: str, known: Known | None) -> Refused | None:
+    def _silent(self, domain: str, known: Known | None) -> str:
         if known is not None and known.exists:
-            return None
+            return "accept"
         options = self._ways.relay_domains.get(domain)
-        if options is not None and options.when_silent == "defer":
-            return NOT_NOW
-        return None
+        defers = options is not None and options.when_silent == "defer"
+        return "defer" if defers else "error"
+
+    def _told(self, session: Session, address: str, result: str) -> Refused | None:
+        self._cells[counts.CALL_AHEAD.place(result)] += 1
+        refused, guest = TOLD[result], cast("Client | None", session.peer)
+        if refused is not None and guest is not None:
+            self._report.recipient_refused(
+                guest.who, session.queue_id, address, refused
+            )
+        return refused
+
+    def _remembered(self, result: str) -> None:
+        self._cells[counts.CALL_AHEAD_CACHE.place(result)] += 1
 
     def _asked(self, name: str, task: asyncio.Task[bool]) -> None:
         del self._asking[name]
@@ -165,7 +211,7 @@ class CallAhead:
             del self._known[next(iter(self._known))]
         self._known[name] = Known(exists, self._clock() + kept)
 
-    async def _find(self, address: str) -> bool:
+    async def _find(self, asker: tuple[Peer, str], address: str) -> bool:
         """Whether it exists. Raises `Silence`."""
         next_hop = self._ways.relaying.next_hop(self._options.sender, address)
         hop = self._hops.get(next_hop.key)
@@ -173,38 +219,54 @@ class CallAhead:
             hop = self._hops[next_hop.key] = Hop(self._options.connections)
         if hop.silent > self._clock():
             raise Silence("it did not answer a moment ago")
+        began = time.monotonic()
         try:
             async with asyncio.timeout(self._options.timeout), hop.turn:
-                return await self._ask(hop, next_hop, address)
+                said = await self._ask(hop, next_hop, address)
         except (OSError, ValueError, EOFError, CannotFind, NoConnection) as error:
             # TimeoutError is an OSError; so is what TLS raises
-            hop.silent = self._clock() + PAUSE
-            raise Silence(str(error) or "no answer in time") from None
+            raise self._left_alone(hop, next_hop, str(error)) from None
+        finally:
+            took = time.monotonic() - began
+            counts.CALL_AHEAD_SECONDS.observe(self._cells, took)
+        self._report.recipient_asked(
+            asked_of(asker, address, next_hop, said, int(took * 1e6))
+        )
+        if said.exists is None:
+            raise Silence("it said nothing of the recipient")
+        return said.exists
 
-    async def _ask(self, hop: Hop, next_hop: NextHop, address: str) -> bool:
+    def _left_alone(self, hop: Hop, next_hop: NextHop, cause: str) -> Silence:
+        """It is not asked for a while; told once, however many waited for it."""
+        cause = cause or f"no answer in {self._options.timeout:g} s"
+        if hop.silent <= self._clock():
+            self._report.cannot_ask(next_hop.key, cause)
+        hop.silent = self._clock() + PAUSE
+        return Silence(cause)
+
+    async def _ask(self, hop: Hop, next_hop: NextHop, address: str) -> Said:
         while hop.idle:
             line = hop.idle.pop()
             if line.until > self._clock():
-                with contextlib.suppress(OSError, EOFError):
-                    return await self._put(hop, line, address)  # or it was closed
+                # it may have been closed, with a 421 before (RFC 5321 3.8)
+                with contextlib.suppress(OSError, EOFError, ValueError):
+                    return await self._put(hop, line, address)
             line.close()
         return await self._put(hop, await self._call(next_hop), address)
 
-    async def _put(self, hop: Hop, line: Line, address: str) -> bool:
+    async def _put(self, hop: Hop, line: Line, address: str) -> Said:
         try:
-            exists = await line.has(self._options.sender, address)
+            said = await line.has(self._options.sender, address)
         except BaseException:
             line.close()
             raise
         line.until = self._clock() + IDLE
         hop.idle.append(line)
-        if exists is None:
-            raise Silence("it said nothing of the recipient")
-        return exists
+        return said
 
     async def _call(self, hop: NextHop) -> Line:
         if hop.tls in ("encrypt", "verify") and not hop.implicit_tls:
-            raise Silence("it is not to be asked in clear")
+            raise ValueError("it is not to be asked in clear")
         tls = context(hop.tls == "verify", self._ca_file) if hop.implicit_tls else None
         dial = Dial(await self._places(hop), timeout=self._options.timeout)
         sock, place = await dial.next()

@@ -13,4 +13,17 @@ EDGES: Final = (
 DNSBL: Final = Labelled(0, (("result", RESULTS),))
 DNSBL_SECONDS: Final = Histogram(DNSBL.end, EDGES, 1e-6)
 """From the connection to the verdict of all lists."""
-CELLS: Final = DNSBL_SECONDS.first + DNSBL_SECONDS.size
+CALL_AHEAD: Final = Labelled(
+    DNSBL_SECONDS.first + DNSBL_SECONDS.size, (("result", RESULTS),)
+)
+"""What RCPT was told; defer and error: the next hop could not be asked."""
+CALL_AHEAD_SECONDS: Final = Histogram(CALL_AHEAD.end, EDGES, 1e-6)
+"""From a question to the next hop to what it said, or to the end of patience."""
+HIT: Final = "hit"
+MISS: Final = "miss"
+STALE: Final = "stale"  # known once, and too old
+REMEMBERED: Final = (HIT, MISS, STALE)
+CALL_AHEAD_CACHE: Final = Labelled(
+    CALL_AHEAD_SECONDS.first + CALL_AHEAD_SECONDS.size, (("result", REMEMBERED),)
+)
+CELLS: Final = CALL_AHEAD_CACHE.end

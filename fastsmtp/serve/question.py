@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import ssl
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastsmtp.net.dial import Place
 from fastsmtp.policy.relaying import NextHop
@@ -14,6 +15,18 @@ from fastsmtp.policy.relaying import NextHop
 LINE_MOST: Final = 4096  # octets of a line of a reply
 LINES_MOST: Final = 100  # of one reply
 UNKNOWN_CODES: Final = (550, 551, 553)
+_REPLY: Final = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
+
+
+class Said(NamedTuple):
+    """What it said of a recipient.
+
+    exists  None: it said nothing of that
+    reply   its last line
+    """
+
+    exists: bool | None
+    reply: str
 
 
 class Line:
@@ -67,23 +80,24 @@ class Line:
             if code in (500, 502) and verb == "EHLO":
                 code, texts = await self._say(f"HELO {hostname}")
         if code // 100 != 2:
-            raise ValueError(f"it said {code}")
+            raise ValueError(f"it said {code} {texts[-1]}")
         self._utf8 = "SMTPUTF8" in (text.upper() for text in texts)
 
-    async def has(self, sender: str, address: str) -> bool | None:
-        """Whether it takes mail for this address; None: it did not say."""
+    async def has(self, sender: str, address: str) -> Said:
+        """Whether it takes mail for this address."""
         more = "" if address.isascii() else " SMTPUTF8"
         if more and not self._utf8:
-            return None
+            return Said(None, "it has no SMTPUTF8")
         code, texts = await self._say(f"MAIL FROM:<{sender}>{more}")
         if code // 100 != 2:
-            raise ValueError(f"it said {code} to MAIL")
+            raise ValueError(f"it said to MAIL {code} {texts[-1]}")
         code, texts = await self._say(f"RCPT TO:<{address}>")
         await self._say("RSET")
+        reply = f"{code} {texts[-1]}"
         if code // 100 == 2:
-            return True
+            return Said(True, reply)
         policy = texts[-1].startswith(("5.7.", "5.3."))
-        return False if code in UNKNOWN_CODES and not policy else None
+        return Said(False if code in UNKNOWN_CODES and not policy else None, reply)
 
     def close(self) -> None:
         self._writer.close()
@@ -98,10 +112,10 @@ class Line:
             octets = await self._reader.readline()
             if not octets.endswith(b"\n"):
                 raise EOFError("it closed the connection")
-            text = octets.decode("ascii", "replace").rstrip("\r\n")
-            if not (text[:3].isdecimal() and len(text[:3]) == 3):
+            found = _REPLY.fullmatch(octets.rstrip(b"\r\n"))
+            if found is None:
                 raise ValueError("it does not speak SMTP")
-            texts.append(text[4:])
-            if text[3:4] != "-":
-                return int(text[:3]), texts
+            texts.append((found[3] or b"").decode("ascii", "replace"))
+            if found[2] != b"-":
+                return int(found[1]), texts
         raise ValueError("its reply does not end")

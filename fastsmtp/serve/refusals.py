@@ -20,6 +20,10 @@ LEAVING: Final = Refused(421, "4.3.2", "Shutting down, try again", "overload")
 UNKNOWN: Final = Refused(
     550, "5.1.1", "No such user here", "unknown_recipient", "no account"
 )
+NOT_THERE: Final = Refused(
+    *(550, "5.1.1", "No such user here", "unknown_recipient"),
+    "the next hop has no such recipient",
+)
 RELAY: Final = Refused(550, "5.7.1", "Relay access denied", "relay", "foreign domain")
 TROUBLE: Final = Refused(
     451, "4.3.0", "Local error, try again later", "store_error", "a check failed"

@@ -136,6 +136,14 @@ REPLY_WORDS = [
     *(GREETED, TAKEN),
 ]
 
+QUESTIONS = [
+    b"220 mx\r\n250-mx\r\n250 SMTPUTF8\r\n250 ok\r\n250 2.1.5 ok\r\n250 ok\r\n",
+    b"220 mx\r\n250 mx\r\n250 ok\r\n550 5.1.1 no\r\n250 ok\r\n",
+    b"220-a\r\n220\r\n502 what\n250 mx\r\n250\r\n553-a\r\n553 5.7.1 b\r\n250 k\r\n",
+    b"220 mx\r\n250 mx\r\n250 ok\r\n451 4.2.0 later\r\n421 bye\r\n",
+    b"220 mx\r\n250 mx\r\n550 5.1.8 sender\r\n",
+]
+
 PART = b"MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
 MESSAGES = [
     b"Subject: x\r\n\r\ntext \xe4\r\n",
@@ -307,6 +315,10 @@ XCLIENT_WORDS = [
     *(b"65536", b"x" * 255, b"\xb2", b"\x0b"),
 ]
 PURE = {
+    "question": (
+        QUESTIONS,
+        [*REPLY_WORDS, b"551 x\r\n", b"5.7.1 ", b"x" * 4090, b"250-x\r\n" * 99],
+    ),
     "proxy": (PROXIES, PROXY_WORDS),
     "sasl": (EXCHANGES, EXCHANGE_WORDS),
     "rspamd": (ANSWERS, ANSWER_WORDS),

@@ -35,8 +35,10 @@ from fastsmtp.wire.originator import mailboxes, read_header, without
 from fastsmtp.wire.scan import BodyScanner
 from tests.fuzz.call import replies
 from tests.fuzz.fetch import fetch
+from tests.fuzz.question import asked
 from tests.fuzz.stretch import stretch
 from tests.fuzz.talk import session
+from tests.model.question import answered
 
 
 def body(data: bytes) -> None:
@@ -210,6 +212,12 @@ def told(data: bytes) -> None:
             assert str(ipaddress.ip_address(value)) == value
 
 
+def question(data: bytes) -> None:
+    """What a next hop says when it is asked for a recipient, as the oracle has it."""
+    for whom in ("bob@x.test", "b\u00fcro@x.test"):
+        assert asked(data, whom) == answered(data, whom)
+
+
 class Body:
     """A message in memory."""
 
@@ -278,6 +286,7 @@ FACES: dict[str, Target] = {
     "fetch": fetch,
     "downgrade": downgrade,
     "notice": notice,
+    "question": question,
 }
 
 
