@@ -137,9 +137,12 @@ class Search:
         addresses = self._local(name) if named else ()
         try:
             addresses = addresses or await self._addresses(name)
-        except NoSuchName:
-            raise CannotFind(550, "5.1.2", f"The host {name} does not exist") from None
-        except NoRecord:
+        except NoRecord as none:
+            if named:
+                raise _misnamed(name, none) from None
+            if isinstance(none, NoSuchName):
+                text = f"The host {name} does not exist"
+                raise CannotFind(550, "5.1.2", text) from None
             text = f"{name} has neither MX records nor an address"
             raise CannotFind(550, "5.4.4", text) from None
         except DnsTrouble as trouble:
@@ -331,6 +334,13 @@ def _is_address(name: str) -> bool:
 def _loop(name: str) -> CannotFind:
     text = f"Mail for {name} would come back here: it names this server"
     return CannotFind(554, "5.4.6", text)
+
+
+def _misnamed(name: str, none: NoRecord) -> CannotFind:
+    """Our own mistake, or the DNS of our network: mail waits until it is mended."""
+    what = "does not exist" if isinstance(none, NoSuchName) else "has no address"
+    text = f"The host {name}, which the configuration names, {what}"
+    return CannotFind(451, "4.3.5", text)
 
 
 def _trouble(what: str, trouble: DnsTrouble) -> CannotFind:
