@@ -43,7 +43,7 @@ from fastsmtp.delivery.telling import Telling
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.mailbox import account
-from fastsmtp.net.certificates import Certificates, Expiries
+from fastsmtp.net.certificates import Certificates
 from fastsmtp.net.dns import Resolver
 from fastsmtp.net.exchangers import HostsFile, Ours, Search
 from fastsmtp.options import split_address, unix_path
@@ -57,12 +57,9 @@ from fastsmtp.queue import actives, layout, listing
 from fastsmtp.queue.message import State, queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
-from fastsmtp.scrape import CONTENT_TYPE, Scrape
 from fastsmtp.serve.callahead import Asker, CallAhead
 from fastsmtp.serve.checks import NONE, Checks
 from fastsmtp.serve.control import ControlServer
-from fastsmtp.serve.http import HttpServer
-from fastsmtp.serve.http import watching as routes
 from fastsmtp.serve.login import Logins, server_secret
 from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.operations_queue import QueueOperations
@@ -544,32 +541,6 @@ async def drain(doors: Iterable[Serving], grace: float) -> None:
 async def leave(doors: Iterable[Serving], grace: float) -> None:
     """Others accept on these sockets now: what is here has `grace` seconds more."""
     await asyncio.gather(*(door.retire(grace) for door in doors))
-
-
-@asynccontextmanager
-async def watching(
-    process: Process,
-    sockets: Sequence[socket.socket],
-    store: LmdbStore,
-    ready: Callable[[], str | None],
-) -> AsyncIterator[Scrape]:
-    """Serve metrics and health. `ready` gives the reason why mail is not taken."""
-    config = process.config
-
-    def depth() -> dict[str, listing.Depth]:
-        depths = depths_of(process.pages, store)
-        return {state.value: depth for state, depth in depths.items()}
-
-    paths = {"data": config.data, "run": config.run}
-    expiries = Expiries(config.tls.certificates).read
-    scrape = Scrape(process.pages, paths, depth, expiries, partial(fullest, store))
-    server = HttpServer(routes(lambda: (scrape.text(), CONTENT_TYPE), ready))
-    for sock in sockets:
-        await server.listen(sock)
-    try:
-        yield scrape
-    finally:
-        server.close()
 
 
 def fullest(store: LmdbStore) -> list[tuple[str, int]]:

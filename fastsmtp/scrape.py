@@ -154,14 +154,14 @@ class Scrape:
         self._names = pages.names()
         self._parts = prepare(self._names)
         self._build = build_info()
-        self._started = time.time()
+        self.started = time.time()
         self.reloaded(True)
 
     def reloaded(self, good: bool) -> None:
         """The configuration was read again; a bad one leaves the last in use."""
-        self._good = good
+        self.good = good
         if good:
-            self._reloaded = time.time()
+            self.reloaded_at = time.time()
 
     def text(self) -> str:
         if (names := self._pages.names()) != self._names:
@@ -185,10 +185,10 @@ class Scrape:
         return {
             **processes(list(self._pages.live())),
             **workers(self._pages),
-            "fastsmtp_start_time_seconds": {"": self._started},
-            "fastsmtp_config_last_reload_successful": {"": self._good},
+            "fastsmtp_start_time_seconds": {"": self.started},
+            "fastsmtp_config_last_reload_successful": {"": self.good},
             "fastsmtp_config_last_reload_success_timestamp_seconds": {
-                "": self._reloaded
+                "": self.reloaded_at
             },
             **queue(
                 self._depth() or {},

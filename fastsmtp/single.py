@@ -18,6 +18,7 @@ from fastsmtp.roles import People, Process, Serving
 from fastsmtp.serve.control import ControlServer, Declined
 from fastsmtp.steering import SOCKET, Knowledge, Steering
 from fastsmtp.store.lmdb import LmdbStore, next_epoch
+from fastsmtp.watching import watched
 
 BROKEN: Final = 1  # exit status when a role ended by itself
 FIXED: Final = (
@@ -54,7 +55,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         def unready() -> str | None:
             return "draining" if ending.asked or single.holding else store.healthy()
 
-        scrape = await enter(roles.watching(process, doors.watch, store, unready))
+        scrape = await enter(watched(process, doors.watch, store, unready))
         known = Knowledge(pages, store, scrape, process.report)
         steering = Steering(single, outset, known, lambda: ending.asked)
         control = ControlServer(

@@ -26,6 +26,7 @@ from fastsmtp.steering import SOCKET, Knowledge, Steering
 from fastsmtp.store.lmdb import LmdbStore, Lock, next_epoch
 from fastsmtp.store.lmdb.index import Index
 from fastsmtp.supervisor import LOOK, NotReplaced, Supervisor, Worker
+from fastsmtp.watching import watched
 
 NOT_STARTED: Final = 127  # reported as the exit status of a worker that never was
 FIXED: Final = (
@@ -55,7 +56,7 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
         split = Split(process, doors, held.fd)
         ending = Ending(split.supervisor.stop_now)
         scrape = await enter(
-            roles.watching(process, doors.watch, store, lambda: split.unready(ending))
+            watched(process, doors.watch, store, lambda: split.unready(ending))
         )
         known = Knowledge(pages, store, scrape, process.report)
         steering = Steering(split, outset, known, lambda: ending.asked)

@@ -23,13 +23,14 @@ import msgspec
 
 from fastsmtp import __version__, config, metrics
 from fastsmtp.config import Config, Problem
+from fastsmtp.glance.figures import Figures, figures
 from fastsmtp.net.certificates import Expiries
 from fastsmtp.outset import Outset
 from fastsmtp.pages import Page, Pages
 from fastsmtp.pop3 import counts as pop3_counts
 from fastsmtp.report import Report
-from fastsmtp.roles import depths_of
-from fastsmtp.scrape import Scrape
+from fastsmtp.roles import depths_of, fullest
+from fastsmtp.scrape import Depth, Scrape
 from fastsmtp.serve.control import Declined, Octets, Operation, Summary
 from fastsmtp.smtp import counts
 from fastsmtp.store.counts import Count
@@ -107,6 +108,7 @@ class Steering:
             "reload": Operation(Reload, self._reload),
             "drain": Operation(Drain, self._drain),
             "processes": Operation(Status, self._status),
+            "figures": Operation(Status, self._figures),
         }
 
     async def watch(
@@ -237,6 +239,9 @@ class Steering:
             queue=self._known.queue(),
         )
 
+    async def _figures(self, request: Status, octets: Octets) -> Items:
+        yield Summary(**self._known.figures()._asdict())
+
 
 class Knowledge:
     """What a server knows about its processes and its queue."""
@@ -262,6 +267,15 @@ class Knowledge:
                 "epoch": page.epoch,
                 "trouble": page.excuse,
             }
+
+    def figures(self) -> Figures:
+        """Of this moment."""
+
+        def depth() -> dict[str, Depth]:
+            depths = depths_of(self.pages, self._store)
+            return {state.value: depth for state, depth in depths.items()}
+
+        return figures(self.pages, depth, lambda: fullest(self._store))
 
     def queue(self) -> dict[str, int]:
         """Messages by state; `incoming` is durable and not yet in the index."""

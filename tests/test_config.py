@@ -497,3 +497,12 @@ def test_lmtp_may_listen_on_a_path(tmp_path: Path) -> None:
 def test_one_path_is_for_one_listener(tmp_path: Path) -> None:
     text = SMALL + '[lmtp]\nlisten = ["unix:/run/a", "unix:/run/b", "unix:/run/a"]\n'
     assert "needs the same port as lmtp.listen[0]" in only(tmp_path, text).text
+
+
+def test_the_token_of_the_status_page_can_be_read(tmp_path: Path) -> None:
+    text = f'{SMALL}\n[metrics]\ntoken_file = "token"\n'
+    assert "No such file" in only(tmp_path, text).text
+    (tmp_path / "token").write_text("\n")
+    assert only(tmp_path, text).text == "names an empty file"
+    (tmp_path / "token").write_text("secret\n")
+    assert load(write(tmp_path, text), {}).metrics.token_file == str(tmp_path / "token")

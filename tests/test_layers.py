@@ -60,6 +60,11 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "metrics": (("pages", "pulse", "series"), (), NO_IO),
     "live": (("pages", "series"), (), NO_IO),
     "scrape": (("live", "metrics", "pages", "pulse", "series"), (), IO),
+    "glance": (
+        ("live", "metrics", "pages", "pulse", "scrape", "series"),
+        (),
+        IO,
+    ),
     "facts": ((), ("msgspec",), NO_IO),
     "trace": ((), (), IO),
     "report": (("facts",), ("msgspec",), IO),
@@ -81,12 +86,13 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "server": (EVERYTHING, ("uvloop",), IO),
     "single": (EVERYTHING, (), IO),
     "split": (EVERYTHING, (), IO),
+    "watching": (EVERYTHING, (), IO),
     "steering": (EVERYTHING, ("msgspec",), IO),
     "supervisor": (EVERYTHING, ("msgspec", "uvloop"), IO),
     "worker": (EVERYTHING, ("msgspec", "uvloop"), IO),
     "cli": (EVERYTHING, ("msgspec", "uvloop"), IO),
 }
-MAY_READ_COUNTS = {"metrics", "scrape"}
+MAY_READ_COUNTS = {"glance", "metrics", "scrape"}
 CYTHON = {"libc", "cpython", "posix", "cython"}
 
 

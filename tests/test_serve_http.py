@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -214,3 +215,57 @@ def test_a_real_client_reads_it(server: HttpServer) -> None:
 
     assert asyncio.run(talk()).endswith(b"a 1\n")
     assert server.connections == set()
+
+
+HERE = {b"host": b"127.0.0.1:9925"}
+BASIC = b"Basic " + base64.b64encode(b"anybody:secret")
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "status"),
+    [
+        ("127.0.0.1", HERE, 0),
+        ("::1", {b"host": b"[::1]:9925"}, 0),
+        ("127.0.0.1", {b"host": b"localhost"}, 0),
+        ("127.0.0.1", {b"host": b"LocalHost:9925"}, 0),
+        ("127.0.0.1", {b"host": b"rebound.example:9925"}, 401),
+        ("127.0.0.1", {}, 401),
+        ("127.0.0.1", HERE | {b"x-forwarded-for": b"192.0.2.1"}, 401),
+        ("127.0.0.1", HERE | {b"forwarded": b"for=192.0.2.1"}, 401),
+        ("192.0.2.1", HERE, 401),
+        ("", HERE, 401),
+        ("192.0.2.1", HERE | {b"authorization": b"Bearer secret"}, 0),
+        ("192.0.2.1", HERE | {b"authorization": BASIC}, 0),
+        ("192.0.2.1", HERE | {b"authorization": b"Bearer secret2"}, 401),
+        ("192.0.2.1", HERE | {b"authorization": b"Bearer"}, 401),
+        ("192.0.2.1", HERE | {b"authorization": b"Basic ###"}, 401),
+        ("192.0.2.1", HERE | {b"authorization": b"\xff\xfe \x00"}, 401),
+    ],
+)
+def test_the_status_page_is_for_this_machine_or_who_has_the_token(
+    peer: str, header: dict[bytes, bytes], status: int
+) -> None:
+    guard = http.Guard(frozenset(["/status"]), "secret")
+    answer = guard.refusal("/status", peer, header)
+    assert (answer.status if answer else 0) == status
+    assert guard.refusal("/metrics", peer, header) is None
+    without = http.Guard(frozenset(["/status"])).refusal("/status", peer, header)
+    open_here = status == 0 and b"authorization" not in header
+    assert (without.status if without else 0) == (0 if open_here else 403)
+
+
+def test_a_browser_is_asked_for_the_token(clock: Clock) -> None:
+    server = HttpServer(
+        {"/status": lambda: http.Answer(http.HTTPStatus.OK, "depth\n")},
+        http.Guard(frozenset(["/status"]), "secret"),
+    )
+    sent, _ = ask(server, b"GET /status?x=1 HTTP/1.1\r\nHost: mx.test\r\n\r\n")
+    assert sent.startswith(b"HTTP/1.1 401 ")
+    assert b'\r\nWWW-Authenticate: Basic realm="fastsmtp"\r\n' in sent
+    assert b"depth" not in sent
+    known = b"GET /status HTTP/1.1\r\nHost: mx.test\r\nAuthorization: " + BASIC
+    sent, _ = ask(
+        server, known + b"\r\n\r\nGET /status HTTP/1.1\r\nHost: mx.test\r\n\r\n"
+    )
+    assert sent.count(b"depth\n") == 1  # the second request had no token
+    assert sent.count(b"HTTP/1.1 401 ") == 1

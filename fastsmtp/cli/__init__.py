@@ -23,6 +23,7 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 VERBS: Final = {
     "quickstart": "write a configuration, make the data folder and accounts",
     "serve": "run the server until SIGTERM or Ctrl-C",
+    "top": "the queue, rates, latencies and refusals, as they change",
     "status": "the processes of the running server, and its queue",
     "reload": "read the configuration again, without losing a connection",
     "drain": "take no new mail for a while, send clients away",

@@ -8,7 +8,7 @@ from typing import Final
 
 from fastsmtp.config.kinds import SOCKET_PATH
 from fastsmtp.config.meaning_policy import policy
-from fastsmtp.config.meaning_relay import relay, relay_domains
+from fastsmtp.config.meaning_relay import relay, relay_domains, secret
 from fastsmtp.config.meaning_submission import (
     pop3,
     programs,
@@ -48,6 +48,11 @@ def hostname(config: Config, source: Source) -> Iterator[Problem]:
             advice="use the name that the address of this machine resolves to",
             severity="warning",
         )
+
+
+def token(config: Config, source: Source) -> Iterator[Problem]:
+    if config.metrics.token_file:
+        yield from secret(source, ("metrics", "token_file"), config.metrics.token_file)
 
 
 def folders(config: Config, source: Source) -> Iterator[Problem]:
@@ -250,6 +255,7 @@ def memory(config: Config, source: Source) -> Iterator[Problem]:
 CHECKS: Final[tuple[Check, ...]] = (
     hostname,
     folders,
+    token,
     listeners,
     aliases_twice,
     loops,

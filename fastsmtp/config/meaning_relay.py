@@ -150,17 +150,17 @@ def _login(source: Source, path: Key, row: RelayOptions, via: Via) -> Iterator[P
             allowed='"encrypt" or "verify" where there is a login',
         )
     if row.secret_file:
-        yield from _secret(source, (*path, "secret_file"), row.secret_file)
+        yield from secret(source, (*path, "secret_file"), row.secret_file)
 
 
-def _secret(source: Source, path: Key, file: str) -> Iterator[Problem]:
+def secret(source: Source, path: Key, file: str) -> Iterator[Problem]:
     try:
-        secret = read_secret(file)
+        found = read_secret(file)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         yield source.problem(path, f"cannot be read: {why}", f'"{file}"')
         return
-    if not secret:
+    if not found:
         yield source.problem(path, "names an empty file", f'"{file}"')
 
 

@@ -1,6 +1,7 @@
 """The whole configuration as one frozen value, and its way to another process."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from fastsmtp.options import (
     ADDRESS,
     CHOICE,
     COUNT,
+    FILE,
     HOSTNAME,
     PATH,
     REQUIRED,
@@ -39,13 +41,25 @@ from fastsmtp.trace.options import WhyOptions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricsOptions:
-    """The `[metrics]` table: /metrics, /healthz and /readyz."""
+    """The `[metrics]` table: /metrics, /healthz, /readyz and /status."""
 
     listen: str = option(
         "127.0.0.1:9925",
         "address of the HTTP endpoint of Prometheus; empty: none",
         ADDRESS,
     )
+    token_file: str = option(
+        "",
+        "file with a token: who gives it as the password may see /status from another"
+        " machine; unset: only this machine may",
+        FILE,
+    )
+
+    def moved(self, place: Callable[[str], Path]) -> "MetricsOptions":
+        """With every path as `place` gives it."""
+        if not self.token_file:
+            return self
+        return replace(self, token_file=str(place(self.token_file)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

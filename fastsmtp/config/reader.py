@@ -50,6 +50,8 @@ class Reader:
             values["hooks"] = {n: h.moved(place) for n, h in values["hooks"].items()}
         if "tls" in values:
             values["tls"] = values["tls"].moved(place)
+        if "metrics" in values:
+            values["metrics"] = values["metrics"].moved(place)
         for name, each in values.get("relay_domains", {}).items():
             values["relay_domains"][name] = each.moved(lambda path: str(place(path)))
         for number, each in enumerate(values.get("relay", ())):

@@ -3,6 +3,7 @@
     /metrics   everything that is counted
     /healthz   200 while the process runs its loop
     /readyz    200 while mail is taken, else 503 and the reason
+    /status    a page for people; from elsewhere it needs a token (`Guard`)
 
 Answers are made at once and in order. What a client may cost is bounded: octets of a
 request, answers it did not read, time for a request, time between two, connections.
@@ -11,6 +12,10 @@ request, answers it did not read, time for a request, time between two, connecti
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
 import socket
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
@@ -24,15 +29,74 @@ MAX_CONNECTIONS: Final = 100
 REQUEST_TIMEOUT: Final = 10.0  # seconds from the first octet, or the connection
 IDLE_TIMEOUT: Final = 120.0  # seconds to the next request
 TEXT: Final = "text/plain; charset=utf-8"
+LOOKED_AT: Final = (b"authorization", b"host", b"x-forwarded-for", b"forwarded")
 
 
 class Answer(NamedTuple):
     status: HTTPStatus
     body: str
     kind: str = TEXT
+    more: tuple[str, ...] = ()  # lines of the header
 
 
 Route = Callable[[], Answer]
+
+
+class Guard(NamedTuple):
+    """Who may see `paths`: this machine, and who knows the token.
+
+    This machine is a peer on the loopback that no proxy speaks for (X-Forwarded-For)
+    and that asked for it by an address or as localhost: a page in a browser that has
+    made its own name lead to 127.0.0.1 is a stranger.
+
+    token  empty: nobody from elsewhere
+    """
+
+    paths: frozenset[str] = frozenset()
+    token: str = ""
+
+    def refusal(
+        self, path: str, peer: str, header: Mapping[bytes, bytes]
+    ) -> Answer | None:
+        """None: it may be shown."""
+        if path not in self.paths or _from_here(peer, header):
+            return None
+        given = _token(header.get(b"authorization", b""))
+        if self.token and hmac.compare_digest(given, self.token.encode()):
+            return None
+        if not self.token:
+            text = "Only from this machine, unless metrics.token_file is set.\n"
+            return Answer(HTTPStatus.FORBIDDEN, text)
+        ask = ('WWW-Authenticate: Basic realm="fastsmtp"',)
+        text = "The password is the token, the name does not matter.\n"
+        return Answer(HTTPStatus.UNAUTHORIZED, text, more=ask)
+
+
+def _from_here(peer: str, header: Mapping[bytes, bytes]) -> bool:
+    if b"x-forwarded-for" in header or b"forwarded" in header:
+        return False
+    host = header.get(b"host", b"").decode("ascii", "replace")
+    name = host.rpartition(":")[0] if host[-1:] != "]" and ":" in host else host
+    if name.lower() != "localhost":
+        try:
+            ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+    try:
+        return ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
+
+
+def _token(authorization: bytes) -> bytes:
+    """Of `Bearer TOKEN`, or the password of `Basic` (RFC 7617); b"" for nonsense."""
+    scheme, _, value = authorization.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    try:
+        return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
 
 
 def watching(
@@ -60,8 +124,9 @@ def watching(
 class HttpServer:
     """Serves fixed routes on any number of listening sockets."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
+    def __init__(self, routes: Mapping[str, Route], guard: Guard | None = None) -> None:
         self.routes = routes
+        self.guard = guard or Guard()
         self.connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
 
@@ -101,10 +166,14 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._octets = 0  # that came in since the last request was complete
         self._size = 0  # of the target and the header of this request
+        self._header: dict[bytes, bytes] = {}  # those that `Guard` looks at
+        self._peer = ""
         self._body = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         self._timer = self._loop.call_later(REQUEST_TIMEOUT, self.close)
         self._server.connections.add(self)
         if len(self._server.connections) > MAX_CONNECTIONS:
@@ -136,6 +205,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._size = 0
         self._body = False
+        self._header = {}
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -143,6 +213,8 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._size += len(name) + len(value) + 4  # ": " and CRLF
+        if (known := name.lower()) in LOOKED_AT:
+            self._header[known] = value
 
     def on_body(self, _body: bytes) -> None:
         self._body = True
@@ -160,7 +232,9 @@ class Connection(asyncio.Protocol):
         method = self._parser.get_method().decode("ascii", "replace")
         path = self._url.split(b"?", 1)[0].decode("ascii", "replace")
         stays = self._parser.should_keep_alive()
-        self._write(self._server.answer(method, path), method != "HEAD", stays)
+        answer = self._server.guard.refusal(path, self._peer, self._header)
+        answer = answer or self._server.answer(method, path)
+        self._write(answer, method != "HEAD", stays)
         if not stays:
             self.close()
         elif self._transport.get_write_buffer_size() > MAX_UNREAD:
@@ -185,6 +259,9 @@ class Connection(asyncio.Protocol):
             f"Content-Length: {len(body)}",
             "Cache-Control: no-store",
             f"Connection: {'keep-alive' if stays else 'close'}",
+            "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'",
+            "X-Content-Type-Options: nosniff",
+            *answer.more,
         ]
         if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
             lines.append("Allow: GET, HEAD")
