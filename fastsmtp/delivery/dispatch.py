@@ -379,14 +379,16 @@ class Dispatcher:
             names, hop.waiting = hop.waiting, set()
             self.schedule.unpark(names)
 
-    def resumed(self, key: Key, hop: str) -> None:
-        """A sender that has come back is still at this: it is active, not due."""
+    def resumed(self, key: Key, hop: str) -> bool:
+        """A sender that has come back is still at this: it is active, not due. False:
+        it has left the queue, or is being worked on already."""
         held = self._read_quietly(key.id)
         if held is None or key.id in self.schedule.ids_at(key.destination):
-            return
+            return False
         self.schedule.hold_active(key.destination, key.id, moves.tally(held.queued))
         self._active += 1
         self._hop(hop).active += 1
+        return True
 
     def _read_quietly(self, id: int) -> Held | None:
         try:

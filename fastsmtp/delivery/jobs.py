@@ -99,7 +99,11 @@ _decoders: Final[dict[int, msgspec.msgpack.Decoder[Any]]] = {
 
 
 def frame(kind: int, what: object) -> bytes:
+    """One frame; a list that is too large for one is several."""
     data = _encoder.encode(what)
+    if len(data) > LARGEST and isinstance(what, list) and len(what) > 1:
+        half = len(what) // 2
+        return frame(kind, what[:half]) + frame(kind, what[half:])
     return _HEAD.pack(len(data), kind) + data
 
 

@@ -26,6 +26,7 @@ from fastsmtp.delivery.relay import Relay
 
 SOCKET: Final = "send.sock"
 _RETRY: Final = 0.05  # seconds between attempts to connect, doubled up to a second
+_LASTING: Final = 5.0  # seconds that a connection lasted if it was a good one
 
 
 class Line(asyncio.Protocol):
@@ -85,8 +86,7 @@ class _Desk(Line):
             self._hello(what)
         elif kind == jobs.DONE:
             for outcome in what:
-                self.given.pop(Key(outcome.id, outcome.destination), None)
-                dispatcher.finished(outcome.attempt())
+                self._done(Key(outcome.id, outcome.destination), outcome)
         elif kind == jobs.BACK:
             for id, destination, hop in what:
                 if self.given.pop(Key(id, destination), None) is not None:
@@ -95,13 +95,23 @@ class _Desk(Line):
     def _hello(self, hello: Hello) -> None:
         dispatcher = self._senders.dispatcher
         for key, hop in hello.active:
-            dispatcher.resumed(key, hop)
-            self.given[key] = hop
+            if dispatcher.resumed(key, hop):
+                self.given[key] = hop
         for outcome in hello.outcomes:
-            dispatcher.resumed(Key(outcome.id, outcome.destination), outcome.hop)
-            dispatcher.finished(outcome.attempt())
+            key = Key(outcome.id, outcome.destination)
+            if dispatcher.resumed(key, outcome.hop):
+                self.given[key] = outcome.hop
+            self._done(key, outcome)
         self.greeted = True
         self._senders.changed()
+
+    def _done(self, key: Key, outcome: Outcome) -> None:
+        """What is not given is no business of this sender any more: it has left the
+        queue, or its outcome is known already, or another sender has it."""
+        if self.given.pop(key, None) is not None:
+            self._senders.dispatcher.finished(outcome.attempt())
+        else:
+            self.say(jobs.RECORDED, key)
 
     def misheard(self, error: Exception) -> None:
         self._senders.fault("what a sender said", error)
@@ -207,14 +217,14 @@ class Clerk(Line):
         """Connect whenever there is no connection, until cancelled."""
         loop, pause = asyncio.get_running_loop(), _RETRY
         while True:
-            try:
+            began = loop.time()
+            with contextlib.suppress(OSError):
                 await loop.create_unix_connection(lambda: self, os.fspath(self._path))
-            except OSError:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, 1.0)
-                continue
-            pause = _RETRY
-            await self._lost.wait()
+                await self._lost.wait()
+            if loop.time() - began > _LASTING:
+                pause = _RETRY
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 1.0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

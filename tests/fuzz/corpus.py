@@ -2,7 +2,10 @@
 
 import struct
 
+from fastsmtp.delivery import jobs
+from fastsmtp.delivery.jobs import Hello, Key, Outcome, frame
 from fastsmtp.queue.message import Envelope, Recipient, encode_envelope
+from fastsmtp.smtp.letter import Answer
 
 END = b"\r\n.\r\n"
 BODIES = [
@@ -314,7 +317,24 @@ XCLIENT_WORDS = [
     ),
     *(b"65536", b"x" * 255, b"\xb2", b"\x0b"),
 ]
+TAKEN_MAIL = Answer(250, "2.0.0", "Ok", "body")
+OUTCOME = Outcome(
+    *(7, "a.test", "smtp:a.test", "mx", True, 0.5, False),
+    (("u@a.test", TAKEN_MAIL),),
+)
+POSTED = [
+    frame(jobs.HELLO, Hello(((Key(7, "a.test"), "smtp:a.test"),), (OUTCOME,))),
+    frame(jobs.DONE, [OUTCOME, OUTCOME]) + frame(jobs.BACK, [(1, "a.test", "x")]),
+    frame(jobs.RECORDED, [Key(7, "a.test")]) + frame(jobs.DONE, []),
+]
+POST_WORDS = [
+    *(bytes(3) + b"\x01" + bytes((kind,)) + b"\x90" for kind in range(7)),
+    *(b"\x90", b"\x91", b"\xc0", b"\xc1", b"\xc3", b"\xca", b"\xff" * 8, b"\xd9\xff"),
+    *(b"\xdc\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", bytes(4)),
+    *(b"\xcf" + b"\xff" * 8, b"\x03\xff\xff\xff\x04", b"\x04\x00\x00\x00\x04"),
+]
 PURE = {
+    "post": (POSTED, POST_WORDS),
     "question": (
         QUESTIONS,
         [*REPLY_WORDS, b"551 x\r\n", b"5.7.1 ", b"x" * 4090, b"250-x\r\n" * 99],

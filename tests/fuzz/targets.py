@@ -17,6 +17,7 @@ from fastsmtp.auth.mechanisms import begin
 from fastsmtp.auth.passwords import scram_keys
 from fastsmtp.delivery.bounce import Clerk, Original
 from fastsmtp.delivery.downgrade import Fit, Hop, fit, survey
+from fastsmtp.delivery.jobs import Frames, frame
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.outcomes import Fate, Outcome
 from fastsmtp.errors import Damaged, FormatTooNew
@@ -218,6 +219,25 @@ def question(data: bytes) -> None:
         assert asked(data, whom) == answered(data, whom)
 
 
+def post(data: bytes) -> None:
+    """What a sender says to the keeper: in two pieces as whole, and again as it was."""
+    whole, pieces, seen = Frames(), Frames(), 0
+    try:
+        for kind, what in whole.feed(data):
+            seen += 1
+            said = frame(kind, what)
+            ((same, again),) = Frames().feed(said)
+            assert frame(same, again) == said
+    except (msgspec.MsgspecError, ValueError):
+        seen = -1
+    middle = len(data) // 2
+    try:
+        first = len(list(pieces.feed(data[:middle])))
+        assert first + len(list(pieces.feed(data[middle:]))) == seen
+    except (msgspec.MsgspecError, ValueError):
+        assert seen == -1
+
+
 class Body:
     """A message in memory."""
 
@@ -287,6 +307,7 @@ FACES: dict[str, Target] = {
     "downgrade": downgrade,
     "notice": notice,
     "question": question,
+    "post": post,
 }
 
 
