@@ -285,6 +285,7 @@ POLICY: Final = Row(
             quantiles("fastsmtp_dns_query_duration_seconds", "type", wanted="0.95"),
             limits=(1,),
             runbook="dns-slow",
+            width=8,
         ),
         Panel(
             "DNS: answers known already",
@@ -297,6 +298,21 @@ POLICY: Final = Row(
             ),
             runbook="dns-slow",
             most=1,
+            width=8,
+        ),
+        Panel(
+            "Recipients of next hops",
+            "Those a next hop is asked about: hit was known, miss and stale cost a "
+            "question.",
+            "cps",
+            ask(
+                "sum by (result) "
+                "(rate(fastsmtp_call_ahead_cache_requests_total{$I}[$R]))",
+                "{{result}}",
+            ),
+            kind="stacked",
+            runbook="checks-slow",
+            width=8,
         ),
     ),
 )

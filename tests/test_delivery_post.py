@@ -162,11 +162,14 @@ class Process:
     """A process that sends."""
 
     def __init__(self, path: Path) -> None:
-        self.faults: list[Exception] = []
+        self.faults: list[BaseException] = []
         self.relay = Sending()
-        self.clerk = Clerk(path, lambda what, error: self.faults.append(error))  # type: ignore[arg-type]
+        self.clerk = Clerk(path, self.fault)
         self.clerk.relay = self.relay  # type: ignore[assignment]
         self.task = asyncio.ensure_future(self.clerk.run())
+
+    def fault(self, what: str, error: BaseException) -> None:
+        self.faults.append(error)
 
     def finish(self, id: int, name: str = "a.test") -> None:
         self.relay.active.pop(Key(id, name), None)
