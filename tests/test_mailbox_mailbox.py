@@ -215,3 +215,31 @@ def test_counts_are_those_of_the_emails(
     assert mailbox.deleted == sum(bool(e.deleted) for e in there)
     uids = sum(k[:1] == b"u" for k in part.values)
     assert uids == len(there)
+
+
+_emails = st.lists(
+    st.builds(
+        lambda size, flags, twice, gone: Email(
+            *(size, size, 17, flags, 1, 1, {INBOX: 1, 5: 8} if twice else {INBOX: 1}),
+            deleted=(INBOX,) if gone else (),
+        ),
+        *(st.integers(0, 9), st.integers(0, 15), st.booleans(), st.booleans()),
+    ),
+    max_size=6,
+)
+
+
+@given(_emails)
+def test_many_are_expunged_as_one_by_one(emails: list[Email]) -> None:
+    """But for the order of modseqs: those that stand elsewhere, too, come last."""
+    emails.sort(key=lambda email: len(email.places))
+    part = Part()
+    one, each = part.box(), part.box()
+    edit, wanted = Edit(), Edit()
+    for number, email in enumerate(emails, 1):
+        one.expunge(wanted, number, email)
+    numbered = [(n.to_bytes(8, "big"), email) for n, email in enumerate(emails, 1)]
+    assert each.expunge_each(edit, numbered) == len(emails)
+    assert (edit.refs, edit.puts) == (wanted.refs, wanted.puts)
+    assert sorted(edit.deletes) == sorted(wanted.deletes)
+    assert (each.head, each.mailbox) == (one.head, one.mailbox)

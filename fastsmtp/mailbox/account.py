@@ -40,6 +40,9 @@ MAILBOXES: Final = (
 )
 """Names and roles (RFC 6154, RFC 8621) of the mailboxes of a new account."""
 
+Emails = Iterable[tuple[bytes, Email]]
+"""Email ids as they are stored, and what stands there."""
+
 PAGE: Final = 500  # entries in one scan or one commit
 
 
@@ -265,7 +268,7 @@ async def expunge(
     page = max(1, len(wanted)) if at_once else PAGE
     for first in range(0, len(wanted), page):
         some = wanted[first : first + page]
-        count += await _change(store, part, mailbox, some, weary=weary)
+        count += await _change(store, part, mailbox, some, Box.expunge_each, weary)
     return count
 
 
@@ -279,9 +282,13 @@ async def flag(
     """Change the flags of one email; `change` makes new (flags, keywords, deleted) of
     the old. `KeyError` when the mailbox has no such UID."""
 
-    def apply(box: Box, edit: Edit, number: int, email: Email) -> None:
-        new = change(email.flags, email.keywords, mailbox in email.deleted)
-        box.flag(edit, number, email, *new)
+    def apply(box: Box, edit: Edit, emails: Emails) -> int:
+        count = 0
+        for number, email in emails:
+            new = change(email.flags, email.keywords, mailbox in email.deleted)
+            box.flag(edit, int.from_bytes(number, "big"), email, *new)
+            count += 1
+        return count
 
     if not await _change(store, part, mailbox, [uid], apply):
         raise KeyError(uid)
@@ -292,21 +299,24 @@ async def _change(
     part: int,
     mailbox: int,
     uids: Sequence[int],
-    apply: Callable[[Box, Edit, int, Email], None] = Box.expunge,
-    *,
+    apply: Callable[[Box, Edit, Emails], int],
     weary: Callable[[], bool] = lambda: False,
 ) -> int:
     """Do `apply` to these emails of a mailbox in one commit; how many were there."""
     while True:
-        box, edit, count = await open_box(store, part, mailbox), Edit(), 0
+        box, edit = await open_box(store, part, mailbox), Edit()
         filed = await store.get_each(part, [keys.uid(mailbox, uid) for uid in uids])
         there = [value for value in filed if value is not None]
         emails = await store.get_each(part, [b"e" + value for value in there])
-        for value, data in zip(there, emails, strict=True):
-            if data is None:
-                continue  # expunged since; the checks will tell
-            apply(box, edit, int.from_bytes(value, "big"), decode_email(data))
-            count += 1
+        count = apply(
+            box,
+            edit,
+            (
+                (value, decode_email(data))
+                for value, data in zip(there, emails, strict=True)
+                if data is not None  # else expunged since; the checks will tell
+            ),
+        )
         if not count:
             return 0
         checks = box.checks()

@@ -12,6 +12,7 @@ the counts of `Mailbox` and `AccountHead` are those of the emails that stand the
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +40,10 @@ INBOX: Final = 1
 _SEEN: Final = int(Flag.SEEN)
 _READ: Final = int(Flag.SEEN | Flag.DRAFT)
 _HEAD: Final = keys.HEAD
+_UNFILED: Final = int(
+    What.UNFILED
+)  # taken out of the enum once: it costs a microsecond
+_GONE: Final = int(What.GONE)
 
 
 class Mail(Struct, frozen=True, gc=False):
@@ -161,22 +166,62 @@ class Box:
         if uid is None:
             raise Damaged(f"email {number} is not in mailbox {self.id}")
         modseq = self._changed()
-        places = {box: at for box, at in email.places.items() if box != self.id}
-        edit.deletes.append(keys.uid(self.id, uid))
-        if places:
-            what = What.UNFILED
+        edit.deletes.append(self._uids + uid.to_bytes(4, "big"))
+        if len(email.places) > 1:
+            places = {box: at for box, at in email.places.items() if box != self.id}
+            what = _UNFILED
             deleted = tuple(box for box in email.deleted if box != self.id)
             kept = replace(email, modseq=modseq, places=places, deleted=deleted)
             edit.puts.append((keys.email(number), encode(kept)))
         else:
-            what = What.GONE
+            what = _GONE
             edit.deletes.append(keys.email(number))
             edit.refer(email.blob, -1)
             self.head.messages -= 1
             self.head.octets -= email.size
-        change = Change(int(what), number, self.id, uid)
+        change = Change(what, number, self.id, uid)
         edit.puts.append((keys.change(modseq), encode(change)))
         self._count(email, -1)
+
+    def expunge_each(self, edit: Edit, emails: Iterable[tuple[bytes, Email]]) -> int:
+        """`expunge` of many, by their email ids as they are stored; how many it were.
+
+        One that stands here alone is taken out step by step in here: a thousand of
+        them go when somebody empties a mailbox, and a reader waits for it."""
+        head, mailbox, id, uids = self.head, self.mailbox, self.id, self._uids
+        deletes, puts, refs = edit.deletes, edit.puts, edit.refs
+        gone = octets = unseen = unread = deleted = 0
+        others = []
+        modseq = head.modseq
+        for key, email in emails:
+            places = email.places
+            if len(places) > 1 or id not in places:
+                others.append((key, email))
+                continue
+            modseq += 1
+            uid = places[id]
+            deletes.append(uids + uid.to_bytes(4, "big"))
+            deletes.append(b"e" + key)
+            change = Change(_GONE, int.from_bytes(key, "big"), id, uid)
+            puts.append((b"c" + modseq.to_bytes(8, "big"), encode(change)))
+            refs[email.blob] = refs.get(email.blob, 0) - 1
+            gone += 1
+            octets += email.size
+            unseen += not email.flags & _SEEN
+            unread += not email.flags & _READ
+            deleted += id in email.deleted
+        if gone:
+            head.modseq = mailbox.modseq = modseq
+            head.messages -= gone
+            head.octets -= octets
+            mailbox.messages -= gone
+            mailbox.octets -= octets
+            mailbox.unseen -= unseen
+            mailbox.unread -= unread
+            mailbox.deleted -= deleted
+        for key, email in others:
+            self.expunge(edit, int.from_bytes(key, "big"), email)
+        return gone + len(others)
 
     def flag(
         self,

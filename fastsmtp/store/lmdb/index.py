@@ -66,10 +66,25 @@ class Place(NamedTuple):
 
 _PLACE: Final = Struct("<IIQQIiIB")
 pack_place = _PLACE.pack
+_COUNTS: Final = Struct("<iI")
+_COUNTS_AT: Final = Struct("<IIQQI").size
+_COUNTS_END: Final = _COUNTS_AT + _COUNTS.size
 
 
 def place_of(value: bytes) -> Place:
     return Place(*_PLACE.unpack(value))
+
+
+def counted_in(value: bytes) -> tuple[int, int]:
+    """`refs` and `since` of a packed place: what changes when a mailbox does."""
+    refs, since = _COUNTS.unpack_from(value, _COUNTS_AT)
+    return refs, since
+
+
+def with_counts(value: bytes, refs: int, since: int) -> bytes:
+    """The same place with these."""
+    head, tail = value[:_COUNTS_AT], value[_COUNTS_END:]
+    return head + _COUNTS.pack(refs, since) + tail
 
 
 class Segment(NamedTuple):

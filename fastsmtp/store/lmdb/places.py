@@ -16,11 +16,12 @@ from fastsmtp.store.lmdb.index import (
     Index,
     Place,
     Segment,
-    pack_place,
+    counted_in,
     pack_segment,
     place_of,
     segment_key,
     segment_of,
+    with_counts,
 )
 
 u32 = keys.u32
@@ -66,26 +67,36 @@ def change_refs(
     """Count references up and down; writes nothing unless every change is possible.
 
     Raises `KeyError` for an id that no blob has, `Misused` below 0."""
-    changed: list[tuple[int, Place, int]] = []
-    for id, delta in refs.items():
-        place = place_in(txn, index, id)
-        if place is None:
-            raise KeyError(id)
-        count = place.refs + delta
-        if count < 0:
-            raise Misused(f"blob {id:x} has fewer references than are given up")
-        changed.append((id, place, count))
-    for id, place, count in changed:
-        since = place.since
-        if count and since:
-            txn.delete(idle_key(since, id), db=index.idle)
-            since = 0
-        elif not count and not since:
-            since = second
-            txn.put(idle_key(since, id), b"", db=index.idle)
-        txn.put(
-            u64(id), pack_place(*place._replace(refs=count, since=since)), db=index.blob
-        )
+    if not refs:
+        return
+    puts: list[tuple[bytes, bytes]] = []
+    idle: list[tuple[bytes, bytes]] = []
+    busy: list[bytes] = []
+    with txn.cursor(db=index.blob) as blobs:
+        wanted = {u64(id): id for id in sorted(refs)}
+        found = blobs.getmulti(wanted)
+        if len(found) < len(wanted):
+            there = {key for key, _ in found}
+            raise KeyError(next(id for key, id in wanted.items() if key not in there))
+        for key, value in found:
+            old, since = counted_in(value)
+            count = old + refs[wanted[key]]
+            if count < 0:
+                text = "has fewer references than are given up"
+                raise Misused(f"blob {wanted[key]:x} {text}")
+            if count and since:
+                busy.append(u32(since) + key)
+                since = 0
+            elif not count and not since:
+                since = second
+                idle.append((u32(since) + key, b""))
+            puts.append((key, with_counts(value, count, since)))
+        blobs.putmulti(puts)
+    for each in busy:
+        txn.delete(each, db=index.idle)
+    if idle:
+        with txn.cursor(db=index.idle) as cursor:
+            cursor.putmulti(idle)
 
 
 def forget(

@@ -45,7 +45,8 @@ class Change:
         change_refs(txn, index, self.refs, int(time.time()))
         for key in self.deletes:
             txn.delete(prefix + key)
-        for key, value in self.puts:
-            txn.put(prefix + key, value)
+        if self.puts:
+            with txn.cursor() as cursor:
+                cursor.putmulti([(prefix + key, value) for key, value in self.puts])
         count(txn, prefix, self.adds)
         return Version
