@@ -15,7 +15,7 @@ from scram_client import ScramClient
 
 from fastsmtp.auth.options import AuthOptions
 from fastsmtp.errors import Conflict, StoreUnavailable
-from fastsmtp.mailbox import account
+from fastsmtp.mailbox import account, fetched
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.pop3 import counts
 from fastsmtp.serve.pop3d import PATIENCE
@@ -288,7 +288,7 @@ def test_quit_gives_up_on_a_mailbox_that_changes_all_the_time(
     seconds = iter(range(1000))
     monkeypatch.setattr(
         "fastsmtp.serve.pop3d.time",
-        SimpleNamespace(monotonic=lambda: float(next(seconds))),
+        SimpleNamespace(monotonic=lambda: float(next(seconds)), time=lambda: 0.0),
     )
 
     async def story(office: PostOffice) -> None:
@@ -500,3 +500,153 @@ def test_sessions_of_one_mailbox_share_what_they_were_told() -> None:
         assert len(four.guest.drop.uids) == 3
 
     in_office(story)
+
+
+DAY = 86_400
+
+
+async def fetch(office: PostOffice, *lines: str) -> bytes:
+    """A session that ends well; the answer to its QUIT."""
+    c = Collector(office)
+    await c.login()
+    for line in lines:
+        await c.say(line)
+    return await c.say("QUIT")
+
+
+def test_mail_goes_so_many_days_after_it_was_fetched() -> None:
+    """At QUIT, like all that goes: what the session was told stays true."""
+
+    async def story(office: PostOffice) -> None:
+        now = [1_700_000_000.0]
+        office.pop3d.wall = lambda: now[0]
+        assert b"\r\nEXPIRE 7\r\n" in await Collector(office).say("CAPA")
+        assert await fetch(office, "RETR 1", "TOP 2 0") == b"+OK Bye\r\n"
+        now[0] += 6 * DAY
+        assert await fetch(office, "RETR 1", "RETR 3") == b"+OK Bye\r\n"
+        now[0] += DAY
+        c = Collector(office)
+        assert (await c.login()).startswith(b"+OK 3 messages")
+        assert (await c.say("RETR 1")).endswith(popbody.given(WHOLE[0]))
+        assert await c.say("QUIT") == b"+OK Bye\r\n"
+        c = Collector(office)
+        assert (await c.login()).startswith(b"+OK 2 messages")
+        assert (await c.say("RETR 1")).endswith(popbody.given(WHOLE[1]))
+        c.vanish()  # without QUIT it was not fetched
+        now[0] += 6 * DAY
+        assert await fetch(office) == b"+OK Bye\r\n"
+        c = Collector(office)
+        assert (await c.login()).startswith(b"+OK 1 messages")
+        assert (await c.say("RETR 1")).endswith(popbody.given(WHOLE[1]))
+        assert office.cells[counts.MESSAGES.place("expired")] == 2
+        assert office.cells[counts.MESSAGES.place("deleted")] == 0
+        assert await rows(office) == {}
+
+    in_office(story, keep_days=7)
+
+
+async def rows(office: PostOffice) -> dict[int, int]:
+    return await fetched.times(office.village.store, office.village.ids["alice"], INBOX)
+
+
+def test_what_was_fetched_is_forgotten_with_its_message() -> None:
+    async def story(office: PostOffice) -> None:
+        office.pop3d.wall = lambda: 1000.0
+        store, part = office.village.store, office.village.ids["alice"]
+        one = Collector(office)
+        await one.login()
+        await fetch(office, "RETR 1", "RETR 2", "RETR 3")
+        assert await rows(office) == {1: 1000, 2: 1000, 3: 1000}
+        assert await fetch(office, "DELE 2") == b"+OK Bye, 1 removed\r\n"
+        assert await rows(office) == {1: 1000, 3: 1000}
+        await account.expunge(store, part, INBOX, [1])  # by another protocol
+        await office.village.send("alice")
+        await fetch(office, "RETR 2")
+        assert await rows(office) == {3: 1000, 4: 1000}
+        assert await one.say("QUIT") == b"+OK Bye\r\n"  # was told of 1 to 3 alone
+        assert await rows(office) == {3: 1000, 4: 1000}
+
+    in_office(story, keep_days=7)
+
+
+def test_nothing_is_noted_where_mail_stays_for_ever() -> None:
+    async def story(office: PostOffice) -> None:
+        assert b"\r\nEXPIRE NEVER\r\n" in await Collector(office).say("CAPA")
+        await fetch(office, "RETR 1")
+        assert await rows(office) == {}
+
+    in_office(story)
+
+
+def test_expired_mail_stays_when_quit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastsmtp.serve.pop3d.PATIENCE", 0)
+
+    async def story(office: PostOffice) -> None:
+        now = [1000.0]
+        office.pop3d.wall = lambda: now[0]
+        await fetch(office, "RETR 1")
+        now[0] += DAY
+        c = Collector(office)
+        await c.login()
+        office.village.store.trouble = "full"
+        assert (await c.say("QUIT")).startswith(b"-ERR [SYS/TEMP] Nothing was removed")
+        office.village.store.trouble = None
+        assert (await Collector(office).login()).startswith(b"+OK 3")
+
+    in_office(story, keep_days=1)
+
+
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_rfc_6856_a_header_in_utf_8_is_for_who_said_utf8(size: int) -> None:
+    """Others get it as RFC 5322 has it, in the size that LIST tells; the body is theirs
+    to read."""
+    trace = b"Received: from a.test\r\n\tby mx.test with UTF8SMTP id 1\r\n"
+    more = b"\xc3\xa4" * 35 + b"\r\n"
+    whole = trace + "Subject: caf\u00e9\r\n\r\n".encode() + more * (size // 72 + 1)
+    other = whole.replace(b"UTF8SMTP", b"8BITMIME")
+
+    async def story(office: PostOffice) -> None:
+        for body in (whole, other):
+            await office.village.send("alice", body=body)
+        c = Collector(office)
+        await c.login()
+        head = b"+OK %d octets\r\n" % len(whole)
+        said = await c.send(b"RETR 4\r\n", b"\r\n.\r\n")
+        assert said == head + popbody.given(popbody.narrow(whole))
+        assert b"Subject: caf??\r\n\r\n\xc3\xa4" in said
+        assert b"Subject: caf??\r\n" in await c.say("TOP 4 0")
+        said = await c.send(b"RETR 5\r\n", b"\r\n.\r\n")
+        assert said == head + popbody.given(other)
+        c = Collector(office)
+        await c.say("UTF8")
+        await c.login()
+        said = await c.send(b"RETR 4\r\n", b"\r\n.\r\n")
+        assert said == head + popbody.given(whole)
+        assert "Subject: caf\u00e9\r\n".encode() in await c.say("TOP 4 0")
+
+    in_office(story)
+
+
+def test_who_fetches_one_by_one_gets_what_is_there() -> None:
+    """Bodies are looked up ahead; what another session removes meanwhile is given."""
+
+    async def story(office: PostOffice) -> None:
+        c = Collector(office)
+        await c.login()
+        looked: list[int] = []
+        store = office.village.store
+        real = store.open_now
+
+        def opened(ids: Any) -> Any:
+            looked.append(len(ids))
+            return real(ids)
+
+        store.open_now = opened  # type: ignore[method-assign]
+        for n in range(1, 41):
+            said = await c.send(b"RETR %d\r\n" % n, b"\r\n.\r\n")
+            assert said.endswith(popbody.given(BODY + b"%d\r\n" % (n - 1)))
+        assert looked == [1, 16, 16, 7]
+        assert (await c.say("RETR 3")).endswith(popbody.given(BODY + b"2\r\n"))
+        assert looked == [1, 16, 16, 7, 1]
+
+    in_office(story, mail=40)

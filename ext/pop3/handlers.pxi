@@ -173,10 +173,11 @@ cdef int do_capa(Session s, Span said) except -1:
 
 
 cdef int do_quit(Session s, Span said) except -1:
-    """RFC 1939 6: what is marked goes now, and only now."""
+    """RFC 1939 6: what is marked goes now, and only now; and where mail does not stay
+    for ever, what was fetched long ago."""
     cdef uint32_t n
     cdef list marked = []
-    if not s.marked:
+    if not (s.marked or s.service.keeps) or s.state != TRANSACTION:
         s._say(replies.BYE, YES)
         return s._close("quit")
     for n in range(s.count):
@@ -190,7 +191,7 @@ cdef int do_quit(Session s, Span said) except -1:
 cdef int updated(Session s, answer) except -1:
     """All of them are removed, or none; the session ends either way."""
     if answer is None:
-        s._say(replies.removed(s.marked), YES)
+        s._say(replies.removed(s.marked) if s.marked else replies.BYE, YES)
         s.service.counters[DELETED_CELL] += s.marked
     else:
         s._say(replies.refusal(answer), ERR)

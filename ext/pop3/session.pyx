@@ -76,7 +76,7 @@ cdef class Service:
     cdef readonly long long kept
     cdef size_t max_command_line
     cdef int max_errors
-    cdef bint stls
+    cdef bint stls, keeps
 
     def __init__(self, options, door, cells, clock, trouble, offers):
         self.door = door
@@ -88,6 +88,7 @@ cdef class Service:
         self.max_command_line = COMMAND_LINE
         self.max_errors = options.max_errors
         self.stls = offers.stls
+        self.keeps = offers.expire > 0
 
 
 @cython.final

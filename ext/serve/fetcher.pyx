@@ -41,7 +41,9 @@ from popbody cimport (
     giving_begin,
     giving_cut,
     giving_end,
+    giving_narrow,
     giving_put,
+    giving_wide,
 )
 
 from fastsmtp.net.connection cimport Connection
@@ -61,6 +63,7 @@ cdef enum:
     AROUND = 64  # octets of replies around a message
     TURN = 1 << 20  # octets for one client in one turn of the loop
     AHEAD = 64  # messages that are looked up at once
+    FORESIGHT = 16  # of a client that fetches one by one: what it holds while it idles
     READ_MOST = 1 << 14  # octets of commands read at once
     LINGER = 2  # seconds for a client to hear our last words and leave
     NO_FILE = -1
@@ -71,55 +74,7 @@ cdef int RETRIEVED = counts.MESSAGES.place("retrieved")
 cdef int OCTETS = counts.OCTETS
 cdef double FOREVER = float("inf")
 
-checksum.crc32c_begin()
-
-
-cdef double seconds() noexcept:
-    """The monotonic clock, as `time.monotonic`."""
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return t.tv_sec + t.tv_nsec * 1e-9
-
-
-cdef class Desk:
-    """What all clients of one listener share.
-
-    door   `serve.pop3d.Pop3d`: admits clients, opens maildrops, removes messages
-    later  called with a client whose next turn is in so many seconds
-    tls    `net.tls.Tls` for STLS, or None
-    giving clients that something is to be given to
-    """
-
-    cdef readonly object door, service, options, clock, shared, small, store
-    cdef public object later, tls
-    cdef int64_t[::1] cells
-    cdef unsigned char *out
-    cdef unsigned char *scratch
-    cdef readonly double shortest
-    cdef readonly int giving
-    cdef double share, free_at  # of the processor; when the next turn may be
-
-    def __init__(self, door, service, options, clock, shared, store):
-        self.door = door
-        self.service = service
-        self.options = options
-        self.clock = clock
-        self.shared = shared
-        self.small = memoryview(shared)[:READ_MOST]
-        self.store = store
-        self.cells = service.cells
-        self.shortest = min(
-            options.login_timeout, options.idle_timeout, options.reply_timeout
-        )
-        self.share = options.max_share
-        self.out = <unsigned char *> malloc(OUT)
-        self.scratch = <unsigned char *> malloc(SCRATCH)
-        if self.out is NULL or self.scratch is NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.out)
-        free(self.scratch)
+include "desk.pxi"
 
 
 cdef class Fetcher(Connection):
@@ -145,11 +100,13 @@ cdef class Fetcher(Connection):
     cdef Py_ssize_t at  # the first piece that has not gone out whole
     cdef Py_ssize_t done  # octets of it that have
     cdef dict opened_bodies  # looked up ahead, by message
+    cdef int64_t next  # the message behind the last that was retrieved
+    cdef public set retrieved  # UIDs, where that is noted; None: none
     cdef object body  # that is being given piece by piece
     cdef Giving giving
     cdef uint64_t place, end  # in the body: the next octet, and the last
     cdef uint32_t crc
-    cdef bint top
+    cdef bint top, wide  # UTF-8 in its header is not for this client
 
     def __init__(self, Desk desk not None):
         self.shared = desk.shared
@@ -157,6 +114,7 @@ cdef class Fetcher(Connection):
         self.address = self.network = self.sealed = self.family = ""
         self.active = desk.clock.now
         self.patience = desk.shortest
+        self.next = -1
 
     # what the event loop calls
 
@@ -178,6 +136,7 @@ cdef class Fetcher(Connection):
     cpdef ended(self):
         self.desk.clock.forget(self)
         self._drop_queue()
+        self._let_go()
         if self.network:
             self.session.lost()
             self.desk.door.left(self)
@@ -338,7 +297,7 @@ cdef class Fetcher(Connection):
         if self.queue is not None:
             self.queue = None
             self.desk.giving -= 1
-        return self._let_go()
+        return 0
 
     cdef bint deliver(self, const unsigned char *data, size_t n) except -1:
         """Whether the next may follow."""
@@ -433,6 +392,8 @@ cdef class Fetcher(Connection):
         if not self.is_whole(body):
             return self.refuse(out, replies.DAMAGED, "a checksum differs", n)
         used = self.head(out, size)
+        if self.is_wide(data + skip, size):
+            giving_narrow(&self.giving, data + skip, size)
         if self.top:
             size = giving_cut(&self.giving, data + skip, size)
         used += giving_put(&self.giving, data + skip, size, out + used)
@@ -458,6 +419,10 @@ cdef class Fetcher(Connection):
         size = n - skip
         if self.place + n > self.end:
             size -= self.place + n - self.end
+        if self.place <= offset < self.place + n:
+            self.wide = self.is_wide(data + skip, size)
+        if self.wide:
+            giving_narrow(&self.giving, data + skip, size)
         self.place += n
         if self.top:
             size = giving_cut(&self.giving, data + skip, size)
@@ -471,6 +436,10 @@ cdef class Fetcher(Connection):
         self.body = None
         body.close()
         return used
+
+    cdef bint is_wide(self, const unsigned char *data, size_t n) except -1:
+        """Whether it came as RFC 6531 has it, to a client that did not say UTF8."""
+        return not self.session.utf8 and giving_wide(data, n)
 
     cdef uint32_t present(self) except? 0:
         """The message that the present piece names."""
@@ -501,6 +470,15 @@ cdef class Fetcher(Connection):
         if not self.top:
             self.desk.cells[RETRIEVED] += 1
             self.desk.cells[OCTETS] += size
+            if self.desk.keeps:
+                self.note()
+        return 0
+
+    cdef int note(self) except -1:
+        """The message before the present piece was retrieved."""
+        if self.retrieved is None:
+            self.retrieved = set()
+        self.retrieved.add(self.drop.uids[self.next - 1])
         return 0
 
     cdef size_t refuse(
@@ -525,10 +503,13 @@ cdef class Fetcher(Connection):
         cdef list wanted
         if self.opened_bodies is None or n not in self.opened_bodies:
             wanted = self.ahead()
+            if len(wanted) == 1 and n == self.next:  # one by one: so will the others be
+                wanted += range(n + 1, min(n + FORESIGHT, len(self.drop.uids)))
             blobs = [self.drop.blobs[each] for each in wanted]
             self._let_go()
             found = self.desk.store.open_now(blobs)
             self.opened_bodies = dict(zip(wanted, found))
+        self.next = <int64_t> n + 1
         return self.opened_bodies.pop(n)
 
     cdef list ahead(self):
@@ -571,22 +552,9 @@ cdef class Fetcher(Connection):
         cdef object options = self.desk.options
         if self.full or self.queue is not None:
             return self.active + options.reply_timeout
+        self._let_go()  # it has not gone on for a while
         if self.session.pending:
             return FOREVER
         if self.session.state == TRANSACTION:
             return self.active + options.idle_timeout
         return self.active + options.login_timeout
-
-
-cdef bint read_file(int fd, unsigned char *to, size_t n, uint64_t offset) noexcept:
-    """Whether so many octets could be read there."""
-    cdef size_t got = 0
-    cdef ssize_t some
-    while got < n:
-        some = pread(fd, to + got, n - got, <off_t> (offset + got))
-        if some < 0 and errno == EINTR:
-            continue
-        if some <= 0:
-            return False
-        got += some
-    return True

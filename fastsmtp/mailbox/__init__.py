@@ -1,8 +1,8 @@
 """Mailboxes: an account's partition of the store, and what may be done to it.
 
 `values` are the stored values, `mailbox` the changes as pure functions of them,
-`account` the same against a store, `drop` one mailbox at one moment. Keys are in
-`fastsmtp.store.keys`.
+`account` the same against a store, `drop` one mailbox at one moment, `fetched` when an
+email was. Keys are in `fastsmtp.store.keys`.
 
 An account has one sequence of changes. Each change takes the next modseq of the head
 `h`, writes it into the values it touches, and leaves an entry `c <modseq>` that says

@@ -13,7 +13,7 @@ ARRIVALS: Final = ("accepted", "limit", "overload")
 PARTINGS: Final = ("quit", "timeout", "reset", "too_many_errors", "shutdown")
 SAID: Final = (*VERBS, "other")
 RESULTS: Final = ("ok", "err")
-EVENTS: Final = ("retrieved", "deleted")
+EVENTS: Final = ("retrieved", "deleted", "expired")
 
 OPEN: Final = 0  # gauge: connections now
 CONNECTIONS: Final = Labelled(1, (("family", FAMILIES), ("result", ARRIVALS)))

@@ -59,5 +59,6 @@ class Door(Protocol):
         ...
 
     def update(self, session: Session, marked: Sequence[int]) -> Answer:
-        """QUIT: remove the messages with these UIDs, all of them or none."""
+        """QUIT: remove the messages with these UIDs, all of them or none. Asked with
+        none where mail does not stay for ever."""
         ...

@@ -13,10 +13,12 @@ class Offers:
 
     stls        RFC 2595
     mechanisms  of AUTH, upper case; none: no AUTH (RFC 5034)
+    expire      days for which mail stays after it was fetched; 0: for ever
     """
 
     stls: bool = False
     mechanisms: tuple[str, ...] = ()
+    expire: int = 0
 
 
 class Standing(NamedTuple):
@@ -40,7 +42,7 @@ def shown(offers: Offers, standing: Standing) -> bytes:
         ("RESP-CODES", True),
         ("AUTH-RESP-CODE", True),
         ("PIPELINING", True),
-        ("EXPIRE NEVER", True),
+        (f"EXPIRE {offers.expire or 'NEVER'}", True),
         ("UTF8 USER", True),
         ("STLS", upgradable),
         ("USER", may_login),

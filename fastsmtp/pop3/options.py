@@ -32,6 +32,14 @@ class Pop3Options:
         low=0.01,
         high=1,
     )
+    keep_days: int = option(
+        0,
+        "days for which mail stays after it was fetched; then QUIT deletes it, "
+        "0: it stays for ever (RFC 2449 6.7)",
+        COUNT,
+        low=0,
+        high=36_500,
+    )
     login_timeout: float = option(
         60.0, "wait for a client that has not logged in", DURATION, low=10
     )

@@ -23,6 +23,7 @@ class Desk:
     store: Store
     later: Callable[[Fetcher, float], object]
     giving: int
+    keeps: bool
     tls: Tls | None
     shortest: float
     def __init__(
@@ -45,6 +46,7 @@ class Fetcher(Connection):
     drop: Drop
     marked: Sequence[int] | None
     removing: bool
+    retrieved: set[int] | None
     sealed: str
     active: float
     def __init__(self, desk: Desk) -> None: ...

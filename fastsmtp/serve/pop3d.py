@@ -32,7 +32,7 @@ from typing import Any, Final, cast
 from fastsmtp.auth.accounts import Account
 from fastsmtp.cells import fresh
 from fastsmtp.errors import PENDING, Conflict, Damaged, Refused, StoreUnavailable
-from fastsmtp.mailbox import account
+from fastsmtp.mailbox import account, fetched
 from fastsmtp.mailbox.drop import Drops
 from fastsmtp.net import counts as net
 from fastsmtp.net.certificates import Certificates
@@ -53,6 +53,7 @@ from fastsmtp.serve.login import Logins
 from fastsmtp.serve.networks import is_loopback, network_of
 from fastsmtp.store.base import Store
 
+DAY: Final = 86_400
 PATIENCE: Final = 5.0  # seconds to go on trying to remove while the keeper is replaced
 AGAIN: Final = 0.1  # seconds between two attempts
 UNREADABLE: Final = Refused(
@@ -94,7 +95,8 @@ class Terms:
     @property
     def offered(self) -> Offers:
         able = self.certificates is not None and not self.implicit
-        return Offers(stls=able, mechanisms=self.mechanisms)
+        expire = self.options.keep_days
+        return Offers(stls=able, mechanisms=self.mechanisms, expire=expire)
 
 
 class Guest(Fetcher, asyncio.BufferedProtocol):
@@ -112,6 +114,7 @@ class Pop3d:
         self.terms = terms
         self.clock = Clock() if clock is None else clock
         self._own_clock = clock is None
+        self.wall: Callable[[], float] = time.time
         self._store = store
         self._drops = Drops(store, lambda: asyncio.sleep(0))
         self._report = report
@@ -320,17 +323,11 @@ class Pop3d:
 
     async def _remove(self, guest: Fetcher, marked: Sequence[int]) -> None:
         """Goes on when the client hangs up: QUIT was said."""
-        drop = guest.drop
         answer: Refused | None = None
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                await account.expunge(
-                    *(self._store, drop.part, drop.mailbox, marked),
-                    at_once=True,
-                    weary=lambda: time.monotonic() >= deadline,
-                )
-                self._report.mail_removed(guest.who, guest.session.login, len(marked))
+                await self._expunge(guest, marked, deadline)
             except KeyError:
                 self._report.store_trouble("a maildrop", "its account is gone")
                 answer = UNREMOVED
@@ -346,6 +343,37 @@ class Pop3d:
             break
         guest.marked = None
         guest.answer(answer)
+
+    async def _expunge(
+        self, guest: Fetcher, marked: Sequence[int], deadline: float
+    ) -> None:
+        """What is marked, and what was fetched long ago, in one commit."""
+        drop, login = guest.drop, guest.session.login
+        place = self._store, drop.part, drop.mailbox
+        days, now = self.terms.options.keep_days, int(self.wall())
+        rows = await fetched.times(*place) if days else {}
+        told = set(drop.uids) if rows else set()
+        due = {u for u, at in rows.items() if at + days * DAY <= now and u in told}
+        due.difference_update(marked)
+        gone = [*marked, *sorted(due)]
+        if gone:
+            await account.expunge(
+                *(*place, gone),
+                at_once=True,
+                weary=lambda: time.monotonic() >= deadline,
+            )
+            self._report.mail_removed(guest.who, login, len(gone))
+            self.terms.cells[counts.MESSAGES.place("expired")] += len(due)
+        if days:
+            last = max(told, default=0)  # above are those that came since
+            stale = due | {uid for uid in rows if uid <= last and uid not in told}
+            new = (guest.retrieved or set()).difference(rows, gone)
+            with contextlib.suppress(
+                Conflict
+            ):  # its days begin when it is next fetched
+                await fetched.note(
+                    *place, new=new, gone=stale.union(marked) & rows.keys(), second=now
+                )
 
     def spoiled(self, why: str, blob: int) -> None:
         """A message could not be given."""

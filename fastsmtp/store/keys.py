@@ -23,6 +23,7 @@ partitions from 256, one per account
     h                        head: highest modseq, next email id, quota used
     b <mailbox>              mailbox: name, role, UIDVALIDITY, UIDNEXT, counts
     u <mailbox> <uid>        UID -> email id
+    f <mailbox> <uid>        when it was fetched, where mail does not stay for ever
     e <email>                email: blob, size, date, flags, modseq, where it is filed
     c <modseq>               what that change was (CONDSTORE, QRESYNC, JMAP /changes);
                              none for a new email, which `e` tells
@@ -126,6 +127,10 @@ def mailbox_uids(mailbox: int) -> bytes:
 
 def uid(mailbox: int, uid: int) -> bytes:
     return b"u" + u32(mailbox) + u32(uid)
+
+
+def fetched(mailbox: int, uid: int) -> bytes:
+    return b"f" + u32(mailbox) + u32(uid)
 
 
 def email(id: int) -> bytes:

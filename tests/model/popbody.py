@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+FIELD = rb"[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
+TRACE = rb"(?:Return-Path:%b)?(?P<received>Received:%b)" % (FIELD, FIELD)
+
 
 def given(message: bytes, lines: int | None = None) -> bytes:
     """Everything behind "+OK": dots doubled, the end marked. Of TOP: the header, the
@@ -11,6 +16,20 @@ def given(message: bytes, lines: int | None = None) -> bytes:
         kept = _top(kept, lines)
     out = b"".join(b"." + line if line.startswith(b".") else line for line in kept)
     return out + (b".\r\n" if not out or out.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
+def narrow(message: bytes) -> bytes:
+    """For a client that did not say UTF8: a message that came with SMTPUTF8, as its
+    topmost Received says, has "?" for every octet of its header above 127."""
+    trace = re.match(TRACE, message)
+    if trace is None or not re.search(rb" with UTF8", trace["received"]):
+        return message
+    lines = _lines(message)
+    blank = next(
+        (n for n, ln in enumerate(lines) if ln in (b"\r\n", b"\n")), len(lines)
+    )
+    header = re.sub(rb"[\x80-\xff]", b"?", b"".join(lines[:blank]))
+    return header + b"".join(lines[blank:])
 
 
 def _lines(message: bytes) -> list[bytes]:
