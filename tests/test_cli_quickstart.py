@@ -19,6 +19,8 @@ def test_writes_a_configuration_and_a_data_folder(tmp_path: Path) -> None:
     assert config.data.stat().st_mode & 0o777 == 0o700
     assert config.smtp.listen == ["127.0.0.1:2525"]
     assert config.submission.listen == ["127.0.0.1:2587"]
+    assert config.pop3.listen == ["127.0.0.1:2110"]
+    assert config.pop3.listen_tls == ["127.0.0.1:2995"]
     assert '# max_message_size = "50 MiB"' in (folder / "fastsmtp.toml").read_text()
     written = ["data", "fastsmtp.toml", "tls.crt", "tls.key"]
     assert sorted(path.name for path in folder.iterdir()) == written

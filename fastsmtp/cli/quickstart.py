@@ -89,6 +89,8 @@ def _text(hostname: str, domain: str, names: list[str]) -> str:
         "data": "data",
         "smtp.listen": ["127.0.0.1:2525"],
         "submission.listen": ["127.0.0.1:2587"],
+        "pop3.listen": ["127.0.0.1:2110"],
+        "pop3.listen_tls": ["127.0.0.1:2995"],
         "tls.certificates": [{"certificate": CERTIFICATE, "key": KEY}],
         "domains": {domain: {"aliases": aliases} if aliases else {}},
     }

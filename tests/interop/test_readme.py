@@ -50,6 +50,8 @@ class Demo:
         places = {
             "FASTSMTP_SMTP__LISTEN": f"127.0.0.1:{self.port}",
             "FASTSMTP_SUBMISSION__LISTEN": f"127.0.0.1:{free_port()}",
+            "FASTSMTP_POP3__LISTEN": f"127.0.0.1:{free_port()}",
+            "FASTSMTP_POP3__LISTEN_TLS": f"127.0.0.1:{free_port()}",
             "FASTSMTP_METRICS__LISTEN": f"127.0.0.1:{watched}",
         }
         program = [sys.executable, "-m", "fastsmtp.cli"]
