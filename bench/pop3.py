@@ -11,6 +11,7 @@ import argparse
 import email.utils
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from statistics import median
 from threading import Thread
 from typing import Any, Literal
 
+from fastsmtp.net.selfsigned import make
 from fastsmtp_bench import accounts, machine
 from fastsmtp_bench.client import Target, run
 from fastsmtp_bench.dovecot import dovecot
@@ -38,7 +40,11 @@ OURS = "user@example.test"
 MORE = """
 [pop3]
 listen = ["127.0.0.1:{port}"]
+listen_tls = ["127.0.0.1:{sealed}"]
 max_connections_per_network = 5000
+
+[tls]
+certificates = [{{ certificate = "{home}/tls.crt", key = "{home}/tls.key" }}]
 
 [auth]
 without_tls_on_loopback = true
@@ -66,9 +72,11 @@ def write_maildir(folder: Path, messages: int) -> None:
 class Fetcher:
     """One session, logged in."""
 
-    def __init__(self, port: int, user: str) -> None:
+    def __init__(self, port: int, user: str, tls: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket)
         self.buffer = bytearray(1 << 20)
         self.view = memoryview(self.buffer)
         self.line()
@@ -165,31 +173,46 @@ def deleting(port: int, user: str) -> float:
 @contextmanager
 def ours(
     home: Path, mail: Path, mode: Literal["one", "split"]
-) -> Iterator[tuple[Served, int]]:
-    port = free_port()
-    server = Served(home, mode=mode, more=MORE.format(port=port))
+) -> Iterator[tuple[Served, int, int]]:
+    """The server, and its ports without and with TLS."""
+    port, sealed = free_port(), free_port()
+    home.mkdir(parents=True)
+    make(home / "tls.crt", home / "tls.key", ["mx.example.test"])
+    more = MORE.format(port=port, sealed=sealed, home=home.resolve())
+    server = Served(home, mode=mode, more=more)
     server.configure()
     accounts.make(server.configuration, [], [OURS, "w1@example.test"], PASSWORD)
     server.command("mail", "import", OURS, str(mail))
     server.start()
     try:
-        yield server, port
+        yield server, port, sealed
     finally:
         server.stop()
 
 
-def idle_bytes(server: Served, port: int) -> float:
-    """Of one session that is logged in and says nothing."""
-    warm = [Fetcher(port, OURS) for _ in range(50)]
+def idle_bytes(server: Served, port: int, tls: ssl.SSLContext | None = None) -> float:
+    """Of one session that is logged in, has fetched a message and says nothing."""
+    warm = [Fetcher(port, OURS, tls) for _ in range(50)]
     for client in warm:
         client.close()
     time.sleep(0.5)
     before = anonymous_bytes(server.pid)
-    held = [Fetcher(port, OURS) for _ in range(IDLE)]
+    held = [Fetcher(port, OURS, tls) for _ in range(IDLE)]
+    for client in held:
+        client.many(b"RETR 1")
+        client.many(b"RETR 2")
     each = (anonymous_bytes(server.pid) - before) / IDLE
     for client in held:
         client.close()
     return each
+
+
+def unchecked() -> ssl.SSLContext:
+    """TLS with whoever is there."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def fetch_for_ever(port: int, messages: int) -> None:
@@ -247,7 +270,7 @@ def measure(directory: Path, mode: Any, rounds: int, messages: int) -> str:
                 os.chmod(os.path.join(root, each), 0o755)
         found: dict[str, list[dict[str, float]]] = {}
         with (
-            ours(home / "ours", mail, mode) as (server, port),
+            ours(home / "ours", mail, mode) as (server, port, sealed),
             dovecot(home / "mdbox", "mdbox", mail, PASSWORD) as mdbox,
             dovecot(home / "maildir", "maildir", mail, PASSWORD) as maildir,
         ):
@@ -266,6 +289,7 @@ def measure(directory: Path, mode: Any, rounds: int, messages: int) -> str:
                     took = deleting(*where)
                     found[who][number][f"DELE {DELETED:,} and QUIT, ms"] = took
             each = idle_bytes(server, port)
+            each_sealed = idle_bytes(server, sealed, unchecked())
             w1 = beside_w1(server, port, messages - rounds * DELETED)
     rows = [
         [what, *(f"{median(r[what] for r in got):,.1f}" for got in found.values())]
@@ -273,6 +297,7 @@ def measure(directory: Path, mode: Any, rounds: int, messages: int) -> str:
     ]
     more = [
         [f"idle session ({IDLE:,} held)", f"{each / 1024:.1f} KiB"],
+        ["the same with TLS", f"{each_sealed / 1024:.1f} KiB"],
         ["W1 alone", f"{w1[0]:,.0f} messages/s"],
         ["W1 while ten sessions fetch all", f"{w1[1]:,.0f} ({w1[1] / w1[0]:.0%})"],
         ["what those ten fetched meanwhile", f"{w1[2]:,.0f} messages/s"],
