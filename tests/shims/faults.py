@@ -52,7 +52,8 @@ class Faults:
     ) -> None:
         """Calls number `first` … `first + count - 1` from now on fail; count 0: all.
 
-        error 0 makes short writes; `on` is another piece that the path must have."""
+        error 0 makes short writes, -9 kills the process, once; `on` is another piece
+        that the path must have."""
         self.serial += 1
         self._write(f"{call} {error} {first} {count} {self.serial} {on}\n")
 
