@@ -297,8 +297,8 @@ POLICY: Final = Row(
                 "known",
             ),
             runbook="dns-slow",
-            most=1,
             width=8,
+            most=1,
         ),
         Panel(
             "Recipients of next hops",

@@ -16,7 +16,7 @@ FREE: Final = 'fastsmtp_disk_free_bytes{$I, path_role="data"}'
 FLUSH: Final = Panel(
     "Flush of the message log",
     "Write and fdatasync: every 250 waits for one. 0.2 to 5 ms on a good SSD, 10 ms "
-    "and more on network disks. Points are messages; their id goes to `fastsmtp why`.",
+    "and more on network disks.",
     "s",
     quantiles("fastsmtp_store_sync_duration_seconds"),
     limits=(0.05, 0.25),

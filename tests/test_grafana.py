@@ -9,6 +9,8 @@ from dashboards import FOLDER, asked, boards, declared, named, panels
 
 from grafana.__main__ import texts
 
+RUNBOOKS = FOLDER.parent / "docs/runbooks"
+
 ON_NO_PANEL: dict[str, str] = {}
 """Families that no panel shows, and why."""
 
@@ -96,3 +98,26 @@ def test_selectors_name_labels_and_values_that_exist() -> None:
                     continue
                 wanted = value.split("|") if "~" in op else [value]
                 assert set(wanted) <= known, (one.panel, label, value)
+
+
+def test_run_books_are_linked_and_whole() -> None:
+    """Each page is reached from a panel or an alert, and says the three things."""
+    alerts = (FOLDER / "rules/alerts.yml").read_text()
+    linked = {
+        link["url"].rpartition("/")[2]
+        for board in boards().values()
+        for panel in panels(board)
+        for link in panel.get("links") or ()
+    }
+    linked |= set(re.findall(r"runbooks/([a-z-]+\.md)", alerts))
+    source = (FOLDER / "provisioning/datasources/prometheus.yml").read_text()
+    linked |= set(re.findall(r"runbooks/([a-z-]+\.md)", source))
+    pages = {path.name: path.read_text() for path in RUNBOOKS.glob("*.md")}
+    index = pages.pop("README.md")
+    assert linked == set(pages)
+    for name, text in pages.items():
+        assert f"({name})" in index
+        assert "\n## What to type\n" in text
+        assert "\n## What is normal\n" in text
+        for other in re.findall(r"\]\(([a-z-]+\.md)\)", text):
+            assert other in pages, (name, other)

@@ -163,7 +163,7 @@ def bars(
 def listed(title: str, rows: Iterable[tuple[str, float]], form: str) -> list[str]:
     lines = [f"{title:<36}"]
     for name, count in [row for row in rows if row[1]][:LINES]:
-        lines.append(f"{plain(name or '(none)')[:24]:<24}{form.format(count):>12}")
+        lines.append(f"{plain(name or '(none)')[:26]:<26}{form.format(count):>10}")
     return lines if len(lines) > 1 else [*lines, f"{'-':<36}"]
 
 
