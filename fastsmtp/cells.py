@@ -38,6 +38,32 @@ class Histogram(NamedTuple):
         cells[self.first + len(self.edges) + 1] += int(value / self.scale) * times
 
 
+class Seen(NamedTuple):
+    """The last message in each bucket of a histogram, in three cells each: its id (0:
+    none yet), the observed value in multiples of the histogram's scale, and when it
+    was, in microseconds of the monotonic clock, which all processes share. Whoever
+    reads them while they are written sees at worst a value outside of its bucket.
+
+    first  place of the first bucket's cells
+    of     the histogram
+    """
+
+    first: int
+    of: Histogram
+
+    @property
+    def end(self) -> int:
+        """The first place behind them."""
+        return self.first + (len(self.of.edges) + 1) * 3
+
+    def note(self, cells: "memoryview[int]", value: float, id: int, now: float) -> None:
+        """`now` in seconds of the monotonic clock."""
+        at = self.first + bisect_left(self.of.edges, value) * 3
+        cells[at] = id
+        cells[at + 1] = int(value / self.of.scale)
+        cells[at + 2] = int(now * 1e6)
+
+
 SECONDS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0),

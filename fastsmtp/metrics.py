@@ -13,7 +13,7 @@ from typing import Final
 
 from fastsmtp import pulse
 from fastsmtp.auth import counts as auth
-from fastsmtp.cells import Labelled
+from fastsmtp.cells import Labelled, Seen
 from fastsmtp.delivery import counts as delivery
 from fastsmtp.hooks import counts as hooks
 from fastsmtp.net import counts as net
@@ -157,7 +157,7 @@ RECEIVING: Final = (
         "histogram",
         "smtp_accept_duration_seconds",
         "From MAIL to the 250 of the message.",
-        *over_listeners(lambda block: iter((histogram(block, smtp.ACCEPT),))),
+        *over_listeners(lambda block: iter((histogram(block, smtp.ACCEPT_SEEN),))),
     ),
     family(
         "histogram",
@@ -406,7 +406,7 @@ DELIVERING: Final = (
         "histogram",
         "delivery_delay_seconds",
         "From the arrival of a message to the final state of a recipient.",
-        *histograms(DELIVERY, delivery.DELAYED, delivery.delay),
+        *histograms(DELIVERY, delivery.DELAYED, delivery.late),
     ),
 )
 
@@ -491,6 +491,15 @@ def counted(names: Iterable[str] = ()) -> tuple[Family, ...]:
 ACTIVE: Final = frozenset(range(QUEUE.first + queue.ACTIVE, QUEUE.first + queue.CELLS))
 """What the keeper works on; it goes into the families of the queue, see `LIVE`."""
 
+EXEMPLARS: Final = frozenset(
+    place
+    for family_ in COUNTED
+    for series in family_.series
+    if series.histogram and series.seen >= 0
+    for place in range(series.seen, Seen(series.seen, series.histogram).end)
+)
+"""Cells that cannot be added up."""
+
 GAUGES: Final = (
     frozenset(
         series.place
@@ -499,6 +508,7 @@ GAUGES: Final = (
         for series in family_.series
     )
     | ACTIVE
+    | EXEMPLARS
 )
 """Cells that mean nothing once their process is dead."""
 

@@ -1,4 +1,5 @@
-"""The text that Prometheus reads (exposition format 0.0.4), made when it asks.
+"""The text that Prometheus reads, made when it asks: exposition format 0.0.4, or
+OpenMetrics 1.0, in which latencies carry the queue id of a message (exemplars).
 
 Counters of all processes are added up from their pages; what is not counted is read
 from /proc, the file systems and the queue. Lines are prepared once: a scrape formats
@@ -11,9 +12,10 @@ import os
 import resource
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import fastsmtp
 from fastsmtp.cells import Histogram
@@ -21,6 +23,7 @@ from fastsmtp.live import LIVE
 from fastsmtp.metrics import (
     ACCEPTED,
     CLIENTS,
+    COUNTED,
     LARGEST,
     MICROSECONDS,
     PULSE,
@@ -33,6 +36,7 @@ from fastsmtp.series import Labels, Series
 from fastsmtp.store.counts import Count
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+OPEN_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 class Depth(Protocol):
@@ -44,6 +48,7 @@ class Depth(Protocol):
     ages: dict[str, int]
 
 
+NONE: Final[Mapping[int, str]] = {}
 Samples = dict[str, float]
 """Values of a family by rendered labels."""
 
@@ -76,55 +81,101 @@ class Plain:
         )
 
 
-class Buckets:
-    """The lines of one histogram, or of several that are added up."""
+class Heading(NamedTuple):
+    """Of a family. OpenMetrics names a counter without _total; where another family
+    has that name it must be of no known type."""
 
-    __slots__ = ("_bounds", "_count", "_places", "_scale", "_sum")
+    name: str
+    kind: str
+    doc: str
+
+    def text(self) -> str:
+        return f"# HELP {self.name} {self.doc}\n# TYPE {self.name} {self.kind}"
+
+    def open_text(self) -> str:
+        name, kind = self.name, self.kind
+        if kind == "counter":
+            short = name.removesuffix("_total")
+            name, kind = (name, "unknown") if short in TAKEN else (short, kind)
+        return f"# HELP {name} {self.doc}\n# TYPE {name} {kind}"
+
+
+TAKEN: Final = {family.name for family in COUNTED} | set(LIVE)
+
+
+class Buckets:
+    """The lines of one histogram, or of several that are added up.
+
+    seen  where the exemplars of each of them are"""
+
+    __slots__ = ("_bounds", "_count", "_edges", "_places", "_scale", "_seen", "_sum")
 
     def __init__(
-        self, name: str, labels: Labels, places: list[int], histogram: Histogram
+        self,
+        name: str,
+        labels: Labels,
+        places: list[int],
+        histogram: Histogram,
+        seen: list[int],
     ) -> None:
-        bounds = [*(number(e) for e in histogram.edges), "+Inf"]
+        # Floats in their one true form, as OpenMetrics wants them.
+        bounds = [*(repr(float(e)) for e in histogram.edges), "+Inf"]
         self._bounds = [
             f"{name}_bucket{rendered(labels | {'le': bound})} " for bound in bounds
         ]
         self._sum = f"{name}_sum{rendered(labels)} "
         self._count = f"{name}_count{rendered(labels)} "
         self._places, self._scale = places, histogram.scale
+        self._edges, self._seen = histogram.edges, seen
 
-    def lines(self, cells: list[int]) -> Iterator[str]:
+    def exemplars(
+        self, pages: list[list[int]], shift: float, spell: Callable[[int], str]
+    ) -> dict[int, str]:
+        """The newest of each bucket. `shift` is from the monotonic to the wall clock,
+        in seconds."""
+        found: dict[int, str] = {}
+        for n in range(len(self._bounds) if self._seen else 0):
+            places = [place + 3 * n for place in self._seen]
+            triples = (page[at : at + 3] for page in pages for at in places)
+            id, value, at = max(triples, key=lambda one: one[2], default=(0, 0, 0))
+            seconds = value * self._scale
+            if id and bisect_left(self._edges, seconds) == n:
+                label = f'{{queue_id="{spell(id)}"}}'
+                found[n] = f" # {label} {number(seconds)} {at / 1e6 + shift:.3f}"
+        return found
+
+    def lines(
+        self, cells: list[int], exemplars: Mapping[int, str] = NONE
+    ) -> Iterator[str]:
         count, n = 0, 0
         for n, prefix in enumerate(self._bounds):
             count += sum(cells[place + n] for place in self._places)
-            yield f"{prefix}{count}"
+            yield f"{prefix}{count}{exemplars.get(n, '')}"
         total = sum(cells[place + n + 1] for place in self._places)
         yield self._sum + number(total * self._scale)
         yield f"{self._count}{count}"
 
 
-def heading(name: str, kind: str, doc: str) -> str:
-    return f"# HELP {name} {doc}\n# TYPE {name} {kind}"
-
-
-def prepare(names: Sequence[str]) -> list[str | Plain | Buckets]:
+def prepare(names: Sequence[str]) -> list[Heading | Plain | Buckets]:
     """Everything that stands in front of a number, in the order of the text.
 
     names  of hooks by slot, see `metrics.checking`"""
-    parts: list[str | Plain | Buckets] = []
+    parts: list[Heading | Plain | Buckets] = []
     for family in counted(names):
         if not family.series:
             continue
-        parts.append(heading(family.name, family.kind, family.doc))
+        parts.append(Heading(family.name, family.kind, family.doc))
         alike: dict[str, list[Series]] = {}
         for series in family.series:
             alike.setdefault(rendered(series.labels), []).append(series)
         for text, added in alike.items():
-            labels, _, scale, histogram = added[0]
+            labels, _, scale, histogram, _ = added[0]
             places = [series.place for series in added]
             if histogram is None:
                 parts.append(Plain(f"{family.name}{text} ", places, scale))
             else:
-                parts.append(Buckets(family.name, labels, places, histogram))
+                seen = [series.seen for series in added if series.seen >= 0]
+                parts.append(Buckets(family.name, labels, places, histogram, seen))
     return parts
 
 
@@ -154,6 +205,7 @@ class Scrape:
         self._names = pages.names()
         self._parts = prepare(self._names)
         self._build = build_info()
+        self.spell: Callable[[int], str] = str  # a queue id
         self.started = time.time()
         self.reloaded(True)
 
@@ -163,23 +215,41 @@ class Scrape:
         if good:
             self.reloaded_at = time.time()
 
+    def open_text(self) -> str:
+        """In OpenMetrics."""
+        pages = [self._pages.read(page.slot) for page in self._pages.live()]
+        shift = time.time() - time.monotonic()
+
+        def seen(buckets: Buckets) -> Mapping[int, str]:
+            return buckets.exemplars(pages, shift, self.spell)
+
+        return "\n".join((*self._lines(True, seen), "# EOF\n"))
+
     def text(self) -> str:
+        """In the older format, which has no exemplars."""
+        return "\n".join(self._lines(False, lambda buckets: NONE)) + "\n"
+
+    def _lines(
+        self, openly: bool, exemplars: Callable[[Buckets], Mapping[int, str]]
+    ) -> list[str]:
         if (names := self._pages.names()) != self._names:
             self._names, self._parts = names, prepare(names)
         cells = self._pages.sums(LARGEST)
         lines: list[str] = [self._build]
         for part in self._parts:
-            if isinstance(part, str):
-                lines.append(part)
+            if isinstance(part, Heading):
+                lines.append(part.open_text() if openly else part.text())
+            elif isinstance(part, Buckets):
+                lines.extend(part.lines(cells, exemplars(part)))
             else:
                 lines.extend(part.lines(cells))
         for name, samples in self._live(cells).items():
             live = LIVE[name]
-            lines.append(heading(name, live.kind, live.doc))
+            heading = Heading(name, live.kind, live.doc)
+            lines.append(heading.open_text() if openly else heading.text())
             for labels in [rendered(known) for known in live.labels] or samples:
                 lines.append(f"{name}{labels} {number(samples.get(labels, 0))}")
-        lines.append("")
-        return "\n".join(lines)
+        return lines
 
     def _live(self, cells: list[int]) -> dict[str, Samples]:
         return {
@@ -217,7 +287,7 @@ def build_info() -> str:
         "commit": commit(Path(fastsmtp.__file__).parent.parent),
     }
     name = "fastsmtp_build_info"
-    return f"{heading(name, 'gauge', 'What runs.')}\n{name}{rendered(labels)} 1"
+    return f"{Heading(name, 'gauge', 'What runs.').text()}\n{name}{rendered(labels)} 1"
 
 
 def commit(root: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Literal, NamedTuple
 
-from fastsmtp.cells import Histogram, Labelled
+from fastsmtp.cells import Histogram, Labelled, Seen
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = dict[str, str]
@@ -32,12 +32,14 @@ class Series(NamedTuple):
 
     scale      the metric is this many times the cell
     histogram  its edges when it is one
+    seen       the first cell of its exemplars (`cells.Seen`); -1: it has none
     """
 
     labels: Labels
     place: int
     scale: float = 1.0
     histogram: Histogram | None = None
+    seen: int = -1
 
 
 class Family(NamedTuple):
@@ -63,12 +65,16 @@ def each(
         yield Series(labels, block.first + cells.place(*values), scale)
 
 
-def histogram(block: Block, cells: Histogram, **labels: str) -> Series:
+def histogram(block: Block, cells: Histogram | Seen, /, **labels: str) -> Series:
+    """With exemplars where they are given."""
+    if isinstance(cells, Seen):
+        seen = block.first + cells.first
+        return histogram(block, cells.of, **labels)._replace(seen=seen)
     return Series(labels, block.first + cells.first, cells.scale, cells)
 
 
 def histograms(
-    block: Block, cells: Labelled, make: Callable[..., Histogram]
+    block: Block, cells: Labelled, make: Callable[..., Histogram | Seen]
 ) -> Iterator[Series]:
     """A histogram for every combination; `make` gives it for the values."""
     names = [name for name, _ in cells.labels]

@@ -18,12 +18,14 @@ from fastsmtp.glance.history import HOURS, History
 from fastsmtp.glance.page import KIND, Page, Server
 from fastsmtp.net.certificates import Expiries
 from fastsmtp.queue import listing
+from fastsmtp.queue.message import queue_id
 from fastsmtp.roles import Process, depths_of, fullest
-from fastsmtp.scrape import CONTENT_TYPE, Scrape, commit
+from fastsmtp.scrape import CONTENT_TYPE, OPEN_TYPE, Scrape, commit
 from fastsmtp.serve.http import Answer, Guard, HttpServer, Route
 from fastsmtp.serve.http import watching as routes
 from fastsmtp.store.lmdb import LmdbStore
 
+OK: Final = HTTPStatus.OK
 SHORT: Final = "/status"
 LONG: Final = "/status/6h"
 
@@ -52,7 +54,10 @@ async def watched(
     history = History(look)
     page = Page(look, history, partial(about, config, scrape, ready))
     known = routes(lambda: (scrape.text(), CONTENT_TYPE), ready) | shown(page)
-    server = HttpServer(known, Guard(frozenset((SHORT, LONG)), token(config)))
+    scrape.spell = queue_id
+    openly = {"/metrics": lambda: Answer(OK, scrape.open_text(), OPEN_TYPE)}
+    guard = Guard(frozenset((SHORT, LONG)), token(config))
+    server = HttpServer(known, guard, openly)
     for sock in sockets:
         await server.listen(sock)
     try:

@@ -169,7 +169,7 @@ def test_every_cell_has_a_name() -> None:
     unnamed = set(range(CELLS)) - named
     disks = {metrics.Of.DISK_FREE, metrics.Of.DISK_FREE_INODES}
     disks = {metrics.STORE.first + place for place in disks}
-    assert unnamed == disks | metrics.ACTIVE
+    assert unnamed == disks | metrics.ACTIVE | metrics.EXEMPLARS
 
 
 def test_histograms_ascend() -> None:
@@ -182,7 +182,7 @@ def test_histograms_ascend() -> None:
 
 def test_gauges_are_those_of_gauge_families() -> None:
     named = {s.place for f in COUNTED if f.kind == "gauge" for s in f.series}
-    assert named | metrics.ACTIVE == GAUGES
+    assert named | metrics.ACTIVE | metrics.EXEMPLARS == GAUGES
     assert GAUGES >= LARGEST
 
 

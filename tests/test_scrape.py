@@ -1,16 +1,22 @@
 """The text of a scrape, read back with the reader of the Prometheus client."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as strictly,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastsmtp import scrape
+from fastsmtp.delivery import counts as delivery
 from fastsmtp.live import ADMISSION, AGES, STATES_OF_QUEUE
 from fastsmtp.metrics import (
     CELLS,
+    DELIVERY,
     GAUGES,
     PULSE,
     SMTP,
@@ -77,8 +83,8 @@ def test_histograms_are_cumulative_with_sum_and_count(pages: Pages) -> None:
         smtp.SIZE.observe(mine, octets)
     samples = read(Scrape(pages, {}).text())
     name = "fastsmtp_smtp_message_size_bytes"
-    assert samples[f'{name}_bucket{{le="256"}}'] == 1
-    assert samples[f'{name}_bucket{{le="1024"}}'] == 3
+    assert samples[f'{name}_bucket{{le="256.0"}}'] == 1
+    assert samples[f'{name}_bucket{{le="1024.0"}}'] == 3
     assert samples[f'{name}_bucket{{le="+Inf"}}'] == 4
     assert samples[f"{name}_count"] == 4
     assert samples[f"{name}_sum"] == 10**9 + 700
@@ -235,3 +241,90 @@ def test_the_fullest_destinations_are_named(tmp_path: Path) -> None:
     name = "fastsmtp_queue_destination_messages"
     assert f'\n{name}{{destination="big.test"}} 7\n' in text
     assert f'\n{name}{{destination="other"}} 2\n' in text
+
+
+def opened(pages: Pages) -> str:
+    server = Scrape(pages, {}, expiries=lambda: {"mx.example.test": 1.8e9})
+    server.spell = lambda id: f"Q{id}"
+    return server.open_text()
+
+
+def test_openmetrics_is_read_by_its_strict_reader(pages: Pages) -> None:
+    mine = SMTP["smtp"].of(pages.claim(1, "receive", 1))
+    mine[smtp.MESSAGES.place("accepted")] = 5
+    text = opened(pages)
+    families = {family.name: family for family in strictly(text)}
+    assert families["fastsmtp_smtp_messages"].type == "counter"
+    assert families["fastsmtp_smtp_connections"].type == "gauge"
+    assert families["fastsmtp_smtp_connections_total"].type == "unknown"
+    assert text.endswith("\n# EOF\n")
+    old = {line for line in Scrape(pages, {}).text().splitlines() if line[0] != "#"}
+    assert {line.split()[0] for line in text.splitlines() if line[0] != "#"} >= {
+        line.split()[0] for line in old
+    }
+
+
+def exemplars(text: str) -> dict[float, tuple[str, float, float]]:
+    """le -> queue id, value and time"""
+    found = {}
+    for family in strictly(text):
+        for sample in family.samples:
+            if sample.exemplar:
+                one = sample.exemplar
+                at = float(one.timestamp)
+                found[float(sample.labels["le"])] = (
+                    one.labels["queue_id"],
+                    one.value,
+                    at,
+                )
+    return found
+
+
+def test_a_bucket_carries_the_last_message(pages: Pages) -> None:
+    now = time.monotonic()
+    for slot, listener, id, seconds, ago in (
+        (1, "smtp", 7, 0.0007, 30),
+        (2, "smtp", 8, 0.0008, 20),  # the newest of its bucket
+        (3, "submission", 9, 0.0009, 25),
+        (3, "submission", 10, 400.0, 5),  # above the last edge
+    ):
+        if not any(page.slot == slot for page in pages.live()):
+            pages.claim(slot, "receive", slot)
+        cells = SMTP[listener].of(pages._cells(slot))
+        smtp.ACCEPT.observe(cells, seconds)
+        smtp.ACCEPT_SEEN.note(cells, seconds, id, now - ago)
+    found = exemplars(opened(pages))
+    assert {le: one[:2] for le, one in found.items()} == {
+        0.001: ("Q8", 0.0008),
+        float("inf"): ("Q10", 400.0),
+    }
+    assert found[0.001][2] == pytest.approx(time.time() - 20, abs=2)
+    assert " # {" not in Scrape(pages, {}).text()
+
+
+def test_what_is_read_while_it_is_written_is_left_out(pages: Pages) -> None:
+    cells = SMTP["smtp"].of(pages.claim(1, "receive", 1))
+    smtp.ACCEPT_SEEN.note(cells, 0.0007, 7, 1.0)
+    place = smtp.ACCEPT_SEEN.first + 3 * 3
+    assert list(cells[place : place + 3]) == [7, 700, 1_000_000]
+    cells[place + 1] = 70_000  # of another bucket
+    assert exemplars(opened(pages)) == {}
+
+
+def test_the_dead_leave_no_exemplars(pages: Pages) -> None:
+    for slot in (1, 2):
+        cells = SMTP["smtp"].of(pages.claim(slot, "receive", slot))
+        smtp.ACCEPT_SEEN.note(cells, 0.0007, 7, 1.0)
+    pages.fold(1, GAUGES)
+    pages.fold(2, GAUGES)
+    assert exemplars(opened(pages)) == {}
+    assert sum(pages.sums()) == 0
+
+
+def test_late_deliveries_are_told_by_transport(pages: Pages) -> None:
+    cells = DELIVERY.of(pages.claim(1, "keep", 1))
+    delivery.late("smtp", "delivered").note(cells, 42.0, 5, time.monotonic())
+    lines = [line for line in opened(pages).splitlines() if "queue_id" in line]
+    (line,) = lines
+    assert 'transport="smtp",result="delivered",le="60.0"' in line
+    assert '# {queue_id="Q5"} 42 ' in line

@@ -269,3 +269,15 @@ def test_a_browser_is_asked_for_the_token(clock: Clock) -> None:
     )
     assert sent.count(b"depth\n") == 1  # the second request had no token
     assert sent.count(b"HTTP/1.1 401 ") == 1
+
+
+def test_openmetrics_is_for_who_asks_for_it(clock: Clock) -> None:
+    def route(text: str) -> http.Route:
+        return lambda: http.Answer(http.HTTPStatus.OK, text)
+
+    server = HttpServer({"/metrics": route("old")}, None, {"/metrics": route("new")})
+    get = b"GET /metrics HTTP/1.1\r\nHost: x\r\n"
+    wanted = b"Accept: text/plain;q=0.5,Application/OpenMetrics-Text;version=1.0.0\r\n"
+    assert ask(server, get + b"\r\n")[0].endswith(b"old")
+    assert ask(server, get + b"Accept: text/plain\r\n\r\n")[0].endswith(b"old")
+    assert ask(server, get + wanted + b"\r\n")[0].endswith(b"new")

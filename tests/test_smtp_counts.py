@@ -6,7 +6,7 @@ def test_every_combination_has_its_own_cell() -> None:
     taken = [counts.OPEN]
     for family in (
         *(counts.CONNECTIONS, counts.DISCONNECTS, counts.MESSAGES),
-        *(counts.COMMANDS, counts.REJECTS, counts.DURATIONS),
+        *(counts.COMMANDS, counts.REJECTS, counts.DURATIONS, counts.ACCEPT_SEEN),
     ):
         taken += range(family.first, family.end)
     for histogram in (

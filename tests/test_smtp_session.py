@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from fakes import Dialogue, FakeDoor
 
+from fastsmtp.cells import fresh
 from fastsmtp.errors import Misused, Refused, StoreUnavailable
 from fastsmtp.smtp import counts
 from fastsmtp.smtp.door import PENDING
@@ -295,6 +296,7 @@ def test_durations_are_measured_with_the_clock() -> None:
     d.clock.advance(2)
     d.feed(b".\r\n")
     d.clock.advance(0.02)
+    d.session.id = 77
     d.session.answer(None)
     mail, eod = counts.duration("MAIL", "2"), counts.duration("eod", "2")
     assert d.cells[mail.first + len(mail.edges) + 1] == pytest.approx(500_000, abs=2)
@@ -302,6 +304,12 @@ def test_durations_are_measured_with_the_clock() -> None:
     accept, receive = counts.ACCEPT, counts.RECEIVE
     total = d.cells[accept.first + len(accept.edges) + 1]
     assert total == pytest.approx(2_520_000, abs=2)
+    wanted = fresh(counts.CELLS)
+    counts.ACCEPT_SEEN.note(wanted, total / 1e6, 77, d.clock())
+    seen = range(counts.ACCEPT_SEEN.first, counts.ACCEPT_SEEN.end)
+    for place in seen:
+        assert d.cells[place] == pytest.approx(wanted[place], abs=2)
+    assert sum(1 for place in seen if d.cells[place]) == 3
     assert d.cells[receive.first + len(receive.edges) + 1] == pytest.approx(
         2_000_000, abs=2
     )

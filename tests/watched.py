@@ -84,13 +84,15 @@ def dns() -> Iterator[str]:
     zone: nameserver.Zone = {
         ("PTR", "1.0.0.127.in-addr.arpa"): [nameserver.ptr("client.test")],
         ("A", "client.test"): [nameserver.a("127.0.0.1")],
+        ("MX", "asked.test"): [nameserver.mx(10, "mx.asked.test")],
+        ("A", "mx.asked.test"): [nameserver.a("127.0.0.9")],  # nobody is there
     }
     loop = asyncio.new_event_loop()
     begun, found = threading.Event(), [""]
     end = asyncio.Event()
 
     async def run() -> None:
-        async with nameserver.serving(zone, ttl=1) as server:
+        async with nameserver.serving(zone) as server:
             found[0] = server.address
             begun.set()
             await end.wait()
@@ -135,7 +137,7 @@ class Prometheus:
     def ask(self, what: str, **words: str | float) -> Any:
         """The `data` of an answer of the HTTP API. Raises OSError."""
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}"
-        data = urllib.parse.urlencode(words).encode()
+        data = urllib.parse.urlencode(words).encode() if words else None
         with urllib.request.urlopen(url, data=data, timeout=30) as answer:
             return json.load(answer)["data"]
 
@@ -214,7 +216,8 @@ class Watched:
             with contextlib.suppress(smtplib.SMTPException):
                 client.login(USER, "wrong")
             client.login(USER, PASSWORD)
-            client.sendmail(USER, "you@corp.test", "Subject: lunch\r\n\r\nNoon?\r\n")
+            for to in ("you@corp.test", "you@asked.test"):
+                client.sendmail(USER, to, "Subject: lunch\r\n\r\nNoon?\r\n")
         with smtplib.SMTP("127.0.0.1", self.server.port) as client:
             for to in (
                 "nobody@example.test",

@@ -485,12 +485,23 @@ cdef class Session:
     cdef int _taken(self) except -1:
         self._count_message(None)
         cdef long long[::1] cells = self.service.cells
-        self._time(&accepts, accepts.first, self.opened)
+        self._note_accepted(cells)
         observe(cells, &sizes, sizes.first, self.size)
         observe(cells, &crowds, crowds.first, PyList_GET_SIZE(self.recipients))
         self.errors = self.idle = 0
         self.stream = None
         self._clear()
+        return 0
+
+    cdef int _note_accepted(self, long long[::1] cells) except -1:
+        """How long it took, and whose it was: what cells.Seen.note does."""
+        cdef double now = <double> self.service.clock()
+        cdef double seconds = now - self.opened
+        cdef int at = observe(cells, &accepts, accepts.first, seconds)
+        at = ACCEPT_SEEN + 3 * at
+        cells[at] = <long long> self.id
+        cells[at + 1] = <long long> (seconds / accepts.scale)
+        cells[at + 2] = <long long> (now * 1e6)
         return 0
 
     cdef int _rejected(self, refused) except -1:

@@ -103,6 +103,7 @@ cdef struct Edges:  # of a histogram, as cells.Histogram has them
     double scale
 
 cdef Edges durations, receives, accepts, sizes, crowds
+cdef int ACCEPT_SEEN = counts.ACCEPT_SEEN.first
 cdef int COMMAND_CELLS = counts.COMMANDS.first
 cdef int DURATION_WIDTH = counts.DURATIONS.width
 cdef int REJECT_CELLS = counts.REJECTS.first
@@ -130,12 +131,13 @@ cdef int read_edges(Edges *edges, histogram) except -1:
     return 0
 
 
-cdef inline void observe(
+cdef inline int observe(
     long long[::1] cells, const Edges *edges, int first, double value
 ) noexcept:
-    """What cells.Histogram.observe does; `first` is its place."""
+    """What cells.Histogram.observe does; `first` is its place. Gives the bucket."""
     cdef int n = 0
     while n < edges.count and value > edges.each[n]:
         n += 1
     cells[first + n] += 1
     cells[first + edges.count + 1] += <long long> (value / edges.scale)
+    return n

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastsmtp.cells import SECONDS, Histogram, Labelled
+from fastsmtp.cells import SECONDS, Histogram, Labelled, Seen
 
 TRANSPORTS: Final = ("local", "lmtp", "smtp", "relay")
 RESULTS: Final = ("delivered", "temp_fail", "perm_fail", "conn_fail", "tls_fail")
@@ -21,7 +21,12 @@ DURATIONS: Final = Labelled(ATTEMPTS.end, _LABELS, len(SECONDS) + 2)
 DELAYED: Final = Labelled(DURATIONS.end, _LABELS, len(DELAYS) + 2)
 """From the arrival of a message to the final state of a recipient."""
 
-CELLS: Final = DELAYED.end
+DELAYED_SEEN: Final = DELAYED.end
+"""What was late, by transport, result and bucket; see `cells.Seen`."""
+_SEEN: Final = Labelled(DELAYED_SEEN, _LABELS, (len(DELAYS) + 1) * 3)
+NOTED: Final = 1.0  # seconds: an earlier delivery raises no question
+
+CELLS: Final = _SEEN.end
 
 
 def duration(transport: str, result: str) -> Histogram:
@@ -30,3 +35,7 @@ def duration(transport: str, result: str) -> Histogram:
 
 def delay(transport: str, result: str) -> Histogram:
     return Histogram(DELAYED.place(transport, result), DELAYS, 1e-3)
+
+
+def late(transport: str, result: str) -> Seen:
+    return Seen(_SEEN.place(transport, result), delay(transport, result))

@@ -9,11 +9,12 @@ crash in between makes a second notice, never none.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple, Protocol
 
-from fastsmtp.cells import Histogram
+from fastsmtp.cells import Histogram, Seen
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.attempt import (
     After,
@@ -217,6 +218,9 @@ class Recorder:
                 continue
             age = now - after.queued.envelope.arrived
             places.delay.observe(deliveries, max(age, 0) / 1000)
+            if age > counts.NOTED * 1000:
+                seconds = age / 1000
+                places.late.note(deliveries, seconds, one.held.id, time.monotonic())
             if standing == Standing.DELIVERED:
                 queue[events.DELIVERED] += 1
             elif changed.answer.permanent:
@@ -241,6 +245,7 @@ class _Places(NamedTuple):
     attempts: int
     duration: Histogram
     delay: Histogram
+    late: Seen
 
 
 @cache
@@ -249,6 +254,7 @@ def _places(transport: str, result: str) -> _Places:
         counts.ATTEMPTS.place(transport, result),
         counts.duration(transport, result),
         counts.delay(transport, result),
+        counts.late(transport, result),
     )
 
 

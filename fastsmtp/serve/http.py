@@ -29,7 +29,14 @@ MAX_CONNECTIONS: Final = 100
 REQUEST_TIMEOUT: Final = 10.0  # seconds from the first octet, or the connection
 IDLE_TIMEOUT: Final = 120.0  # seconds to the next request
 TEXT: Final = "text/plain; charset=utf-8"
-LOOKED_AT: Final = (b"authorization", b"host", b"x-forwarded-for", b"forwarded")
+OPENMETRICS: Final = b"application/openmetrics-text"
+LOOKED_AT: Final = (
+    b"accept",
+    b"authorization",
+    b"host",
+    b"x-forwarded-for",
+    b"forwarded",
+)
 
 
 class Answer(NamedTuple):
@@ -122,10 +129,17 @@ def watching(
 
 
 class HttpServer:
-    """Serves fixed routes on any number of listening sockets."""
+    """Serves fixed routes on any number of listening sockets; those of `openly` to
+    whoever asks for OpenMetrics."""
 
-    def __init__(self, routes: Mapping[str, Route], guard: Guard | None = None) -> None:
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        guard: Guard | None = None,
+        openly: Mapping[str, Route] | None = None,
+    ) -> None:
         self.routes = routes
+        self.openly = openly or {}
         self.guard = guard or Guard()
         self.connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
@@ -142,8 +156,10 @@ class HttpServer:
         for connection in tuple(self.connections):
             connection.close()
 
-    def answer(self, method: str, path: str) -> Answer:
+    def answer(self, method: str, path: str, accept: bytes = b"") -> Answer:
         route = self.routes.get(path)
+        if OPENMETRICS in accept.lower():
+            route = self.openly.get(path, route)
         if route is None:
             known = "\n".join(self.routes)
             return Answer(HTTPStatus.NOT_FOUND, f"Not found. Here are:\n{known}\n")
@@ -233,7 +249,8 @@ class Connection(asyncio.Protocol):
         path = self._url.split(b"?", 1)[0].decode("ascii", "replace")
         stays = self._parser.should_keep_alive()
         answer = self._server.guard.refusal(path, self._peer, self._header)
-        answer = answer or self._server.answer(method, path)
+        accept = self._header.get(b"accept", b"")
+        answer = answer or self._server.answer(method, path, accept)
         self._write(answer, method != "HEAD", stays)
         if not stays:
             self.close()

@@ -4,7 +4,7 @@ servers; `fastsmtp.metrics` gives them their names."""
 from itertools import product
 from typing import Final, get_args
 
-from fastsmtp.cells import OCTETS, SECONDS, Histogram, Labelled
+from fastsmtp.cells import OCTETS, SECONDS, Histogram, Labelled, Seen
 from fastsmtp.errors import Reason
 from fastsmtp.smtp.commands import VERBS
 from fastsmtp.smtp.letter import STAGES as SENDING
@@ -48,7 +48,8 @@ DURATIONS: Final = Labelled(
     len(DURATION_EDGES) + 2,
 )
 """From the arrival of a command to its reply; `duration(...)` is one histogram."""
-CELLS: Final = DURATIONS.end
+ACCEPT_SEEN: Final = Seen(DURATIONS.end, ACCEPT)
+CELLS: Final = ACCEPT_SEEN.end
 
 
 def duration(command: str, code_class: str) -> Histogram:
