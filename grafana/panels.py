@@ -253,8 +253,10 @@ def drawn(panel: Panel, number: int) -> Any:
 
 
 def choice(name: str, label: str, query: str) -> made.QueryVariable:
-    """Choose any of the values that a label has."""
-    return (
+    """Choose any of the values that a label has.
+
+    All instances are those of fastsmtp: Prometheus has process_* of its own."""
+    chosen = (
         made.QueryVariable(name)
         .label(label)
         .datasource(SOURCE)
@@ -263,9 +265,9 @@ def choice(name: str, label: str, query: str) -> made.QueryVariable:
         .sort(model.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        .all_value(".*")
         .current(model.VariableOption(text=["All"], value=["$__all"]))
     )
+    return chosen if name == "instance" else chosen.all_value(".*")
 
 
 VARIABLES: Final = {

@@ -59,12 +59,13 @@ class Prometheus(NamedTuple):
     url: str
     start: float
     end: float
+    instances: str = ".*"
 
     def ask(self, expr: str, instant: bool) -> list[dict[str, Any]]:
         step = max(1.0, (self.end - self.start) / POINTS)
         window = f"{max(15, int(4 * step))}s"
-        for name in ("$instance", "$listener", "$worker"):
-            expr = expr.replace(name, ".*")
+        expr = expr.replace("$instance", self.instances)
+        expr = expr.replace("$listener", ".*").replace("$worker", ".*")
         words: dict[str, Any] = {"query": expr.replace("$__rate_interval", window)}
         if instant:
             what, words["time"] = "query", self.end
@@ -160,8 +161,9 @@ def legend(axes: Axes, lines: list[Line], unit: str) -> None:
     most = sorted(lines, key=lambda line: -max(line.values))[:SHOWN]
     for n, line in enumerate([x for x in lines if x in most]):
         x, y = (n % 4) * 0.255, -0.2 - 0.11 * (n // 4)
-        text = f"{line.name[:17]} {worded(line.values[-1], unit)}"
-        mark = {"transform": axes.transAxes, "fontsize": 6, "va": "center"}
+        known = [value for value in line.values if math.isfinite(value)]
+        text = f"{line.name[:16]} {worded(known[-1], unit)}"
+        mark = {"transform": axes.transAxes, "fontsize": 7, "va": "center"}
         axes.text(x - 0.06, y, "■", color=line.color, **mark)
         axes.text(x - 0.03, y, text, color=TEXT, **mark)
 
@@ -285,6 +287,9 @@ def pages(board: dict[str, Any], most: int = 44) -> list[tuple[int, int]]:
 def main(url: str, folder: str, seconds: str = "600") -> None:
     now = time.time()
     prometheus = Prometheus(url.rstrip("/"), now - float(seconds), now)
+    ours = prometheus.ask("fastsmtp_build_info", instant=False)
+    names = {series["metric"]["instance"] for series in ours}
+    prometheus = prometheus._replace(instances="|".join(sorted(names)))
     for path in sorted((Path(__file__).parent / "dashboards").glob("*.json")):
         board = json.loads(path.read_text())
         for number, (first, last) in enumerate(pages(board), 1):

@@ -148,7 +148,7 @@ ROWS: Final = (
                 ),
                 kind="stacked",
                 runbook="disk-full",
-                width=8,
+                width=6,
             ),
             Panel(
                 "Log: segment files",
@@ -156,25 +156,30 @@ ROWS: Final = (
                 "short",
                 ask("sum(fastsmtp_log_segments{$I})", "segments"),
                 runbook="disk-full",
-                width=8,
+                width=6,
             ),
             Panel(
                 "Log: compaction",
-                "Octets a second that compaction copies to free half-dead segments, "
-                "and segments a minute that are deleted.",
+                "Octets a second that compaction copies, to free segments that are "
+                "half dead.",
                 "Bps",
-                (
-                    Query(
-                        "sum(rate(fastsmtp_log_compacted_bytes_total{$I}[$R]))",
-                        "copied",
-                    ),
-                    Query(
-                        "sum(rate(fastsmtp_log_segments_removed_total{$I}[$R])) * 60",
-                        "segments deleted a minute",
-                    ),
+                ask(
+                    "sum(rate(fastsmtp_log_compacted_bytes_total{$I}[$R]))",
+                    "copied",
                 ),
                 runbook="disk-full",
-                width=8,
+                width=6,
+            ),
+            Panel(
+                "Log: segments deleted",
+                "Files of the log that were given back, in the time of a rate.",
+                "short",
+                ask(
+                    "sum(increase(fastsmtp_log_segments_removed_total{$I}[$R]))",
+                    "deleted",
+                ),
+                runbook="disk-full",
+                width=6,
             ),
         ),
     ),

@@ -113,6 +113,7 @@ class Prometheus:
 
     def __init__(self, home: Path, target: int) -> None:
         self.port = free_port()
+        self.target = f"127.0.0.1:{target}"
         home.mkdir()
         shutil.copytree(FOLDER / "rules", home / "rules")
         config = (FOLDER / "prometheus.yml").read_text()

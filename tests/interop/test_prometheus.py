@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import time
 from collections import Counter
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.slow
 NOTHING_TO_SHOW = {
     "Hours until the disk is full": "others give disk space back in the same minute",
     "Log: compaction": "nothing is half dead after a minute",
+    "Log: segments deleted": "none is dead after a minute",
 }
 """Panels that may be empty after this story, and why."""
 NO_VALUE = {
@@ -97,12 +99,14 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
 
 def values(story: Story, one: Asked) -> list[float]:
     """All that Prometheus answers to a question, but for what is no number."""
-    expr = filled(one.expr)
+    expr = filled(one.expr, story.prometheus.target)
     if one.kind in ("bargauge",):
         return list(story.prometheus.samples(expr, at=story.grown).values())
     found = story.prometheus.ask(
         "query_range", query=expr, start=story.begun, end=story.ended, step=1
     )
+    labels = {label for series in found["result"] for label in series["metric"]}
+    assert found["result"] == [] or set(re.findall(r"{{(\w+)}}", one.legend)) <= labels
     numbers = (float(v) for series in found["result"] for _, v in series["values"])
     return [number for number in numbers if math.isfinite(number)]
 
