@@ -13,7 +13,7 @@ from test_queue_selection import queued, target
 
 from fastsmtp.cli import access, choosing, main, queue_top
 from fastsmtp.config import load
-from fastsmtp.queue import moves
+from fastsmtp.queue import layout, moves
 from fastsmtp.queue.message import State, queue_id
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind
@@ -148,6 +148,16 @@ def test_orders_without_a_server(file: Path, capsys: Output) -> None:
     assert do(file, "move", "--to", "nowhere", first, "--yes") == 1
     assert '"nowhere" is none of' in capsys.readouterr().err
     assert main(["verify", "-c", str(file)]) == 0
+
+
+def test_what_is_put_on_hold_before_the_first_start_stays_there(
+    file: Path, capsys: Output
+) -> None:
+    """A server that starts for the first time takes the queue for an older one's
+    unless it is marked, and lets go what rested there."""
+    assert do(file, "hold", "--all", "--yes") == 0
+    assert on_store(file, lambda store: layout.upgrade(store, ARRIVED)) == 0
+    assert set(states(file, capsys)) == {"hold"}
 
 
 def test_recipients_are_deleted_one_by_one(file: Path, capsys: Output) -> None:

@@ -25,6 +25,7 @@ from fastsmtp.delivery.route import Route
 from fastsmtp.owner import as_owner
 from fastsmtp.policy.recipients import Recipients
 from fastsmtp.queue import counts as events
+from fastsmtp.queue import layout
 from fastsmtp.queue.schedule import Schedule
 from fastsmtp.serve.control import SOCKET
 from fastsmtp.serve.operations import Operations
@@ -100,6 +101,7 @@ async def keeping(config: Config) -> AsyncIterator[LmdbStore]:
         config.data, None, config.store, epoch=epoch, series=0, cells=own
     )
     try:
+        await layout.upgrade(store, queueing.now_ms())
         keeper = asyncio.create_task(store.follow(delivery(config, store)))
         try:
             yield store
