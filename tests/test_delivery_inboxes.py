@@ -11,16 +11,30 @@ from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.inboxes import Inboxes
 from fastsmtp.delivery.local import LocalDelivery
-from fastsmtp.delivery.route import Destination, NoRoute, Route
+from fastsmtp.delivery.route import Destination, Elsewhere, NoRoute, Route
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.mailbox.values import AccountHead, Mailbox, encode
 from fastsmtp.policy.recipients import Local, Unknown
 from fastsmtp.queue import counts as events
-from fastsmtp.queue.message import Envelope, Filing, Recipient, encode_envelope
+from fastsmtp.queue.message import (
+    Envelope,
+    Filing,
+    Recipient,
+    decode_queued,
+    encode_envelope,
+)
 from fastsmtp.store import keys
-from fastsmtp.store.base import Kind, Record
+from fastsmtp.store.base import Kind, Record, Writes, added
 
 PARTS = {name: keys.FIRST_ACCOUNT + n for n, name in enumerate("abcd")}
+FAR = {
+    "x@far.test": ("", "x@far.test"),
+    "x@FAR.test": ("", "x@FAR.test"),
+    "é@other.test": ("", "é@other.test"),
+    "forwarded": ("", "x@far.test"),
+    "both": ("b", "x@far.test"),
+}
+"""Names of accounts and the address to which it is sent as well."""
 GONE = 99  # an address leads there, and nobody is there
 ALIASES = {"all": "abc", "two": "bd", "a": "a", "b": "b", "c": "c", "d": "d", "é": "a"}
 CLOCK = 1_700_000_005.0
@@ -36,6 +50,10 @@ class TownRoute(Route):
     def _find(self, address: str) -> tuple[Destination, ...]:
         if address == "lost":
             return (Destination(GONE, address),)
+        if address in FAR:
+            names, there = FAR[address]
+            here = tuple(Destination(PARTS[name], name) for name in names)
+            raise Elsewhere(here, (there,))
         if address not in ALIASES:
             raise NoRoute("no such user here")
         found = tuple(Destination(PARTS[name], name) for name in ALIASES[address])
@@ -76,14 +94,33 @@ class Town:
     def read(self, part: int, key: bytes) -> bytes | None:
         return self.values.get((part, key))
 
+    def add(self, writes: Writes) -> None:
+        for part, adds in writes.adds.items():
+            for key, by in adds.items():
+                value = added(self.values.get((part, key)), by)
+                assert value is not None
+                self.put(part, key, value)
+
+    def readable(self) -> dict[tuple[int, bytes], Any]:
+        """What is written, entries of the queue decoded: the compiled way leaves out
+        what has its default."""
+        return {
+            (part, key): decode_queued(value)
+            if part == keys.QUEUE and key[:1] == b"m"
+            else value
+            for (part, key), value in self.values.items()
+        }
+
     def transact(self, messages: list[tuple[int, bytes, int]]) -> list[Any]:
         """Apply them in one transaction; the references each makes, or its error."""
         if self.quick is not None:
             self.quick.begin(self.read, self.put)
         told = [self.one(*message) for message in messages]
         if self.quick is not None:
-            for part, key, value in self.quick.end():
+            writes = self.quick.end()
+            for part, key, value in writes.puts:
                 self.put(part, key, value)
+            self.add(writes)
         return told
 
     def one(self, id: int, envelope: bytes, length: int) -> Any:
@@ -96,6 +133,7 @@ class Town:
             return type(error)
         for part, key, value in writes.puts:
             self.put(part, key, value)
+        self.add(writes)
         return writes.refs
 
 
@@ -104,9 +142,15 @@ def both(transactions: list[list[tuple[int, bytes, int]]]) -> Town:
     quick, plain = Town(True), Town(False)
     for messages in transactions:
         assert quick.transact(messages) == plain.transact(messages)
-        assert quick.values == plain.values
+        assert quick.readable() == plain.readable()
     assert quick.deliveries == plain.deliveries
     assert quick.events == plain.events
+    told: list[Any] = []
+    for town in (quick, plain):
+        town.apply.entered = lambda names: told.append(set(names))
+        town.apply.committed()
+    assert len(told) in (0, 2)
+    assert told[:1] == told[1:]
     return quick
 
 
@@ -115,7 +159,7 @@ def mail(*to: str, arrived: int = 1_700_000_000_000, **more: Any) -> bytes:
     return encode_envelope(Envelope("s@x", recipients, arrived, **more))
 
 
-_names = st.sampled_from([*ALIASES, "nobody", "lost"])
+_names = st.sampled_from([*ALIASES, *FAR, "nobody", "lost"])
 _numbers = st.integers(0, 2**63 - 1) | st.sampled_from(
     [n + d for n in (0x80, 0x100, 0x10000, 2**32) for d in (-1, 0)]
 )
@@ -135,6 +179,7 @@ _envelopes = st.builds(
     reverse_path=_texts,
     recipients=st.lists(_recipients, max_size=20).map(tuple),
     arrived=st.integers(0, 2**50),
+    body=st.sampled_from(["7BIT", "8BITMIME"]),
     skip=st.integers(0, 2**20),
     client=_texts,
     helo=st.just("mx.example.test"),
@@ -144,6 +189,8 @@ _envelopes = st.builds(
     ret=st.sampled_from(["", "HDRS"]),
     envid=_texts,
     login=st.sampled_from(["", "a@b.test"]),
+    priority=st.sampled_from([0, 0, 4]),
+    by=st.sampled_from([0, 0, 7]),
 ).map(encode_envelope)
 _messages = st.tuples(_numbers, _envelopes, _numbers.filter(lambda n: n < 2**50))
 
@@ -178,6 +225,45 @@ def test_plain_mail_is_taken() -> None:
     assert town.taken == 4
 
 
+def test_plain_mail_for_other_servers_is_taken() -> None:
+    far = ("x@far.test", "x@FAR.test", "x@far.test", "é@other.test")
+    later = 1_700_000_000_000 + 60_000
+    town = both(
+        [
+            [(n, mail(*to), n) for n, to in enumerate([far[:1], far, "a", far], 1)],
+            [(9, mail(*far, arrived=later), 5), (10, mail("x@far.test"), 6)],
+        ]
+    )
+    assert town.taken == 6
+    queued = town.readable()[keys.QUEUE, keys.queued(2)]
+    assert [target.address for target in queued.targets] == [far[0], far[1], far[3]]
+    assert town.values[keys.QUEUE, keys.destination("far.test")][:8] == keys.u64(5)
+
+
+@pytest.mark.parametrize(
+    "to", [("forwarded",), ("both",), ("a", "x@far.test"), ("x@far.test", "nobody")]
+)
+def test_mail_in_two_ways_is_left_to_the_readable_one(to: tuple[str, ...]) -> None:
+    town = both([[(1, mail("x@far.test"), 5), (2, mail(*to), 6)]])
+    assert town.taken == 1
+
+
+def test_entries_of_a_transaction_that_is_given_up_are_made_again() -> None:
+    town, quiet = Town(True), Town(True)
+    quick = town.apply.quick
+    quick.begin(town.read, town.put)
+    assert quick.take(1, mail("x@far.test"), 5) == 1  # and now it is given up
+    for one in (town, quiet):
+        one.transact([(1, mail("x@far.test"), 5)])
+    assert town.values == quiet.values
+
+
+def test_a_minute_without_a_counter_is_left_to_the_readable_way() -> None:
+    late = 2**32 * 60_000
+    assert both([[(1, mail("x@far.test", arrived=late - 1), 5)]]).taken == 1
+    assert both([[(1, mail("x@far.test", arrived=late), 5)]]).taken == 0
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -204,6 +290,9 @@ def test_fields_that_say_nothing_are_plain(fields: list[Any]) -> None:
         ["s@x", [["a"]], 5, 0, "7BIT", "", "", None, False, "full"],
         [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), None],
         [*("s@x", [["a"]], 5, 0, "7BIT", "", "", None, True, True), "", "", "", 1],
+        [*PLAIN, 1],
+        [*PLAIN, ""],
+        [*PLAIN, 0, 0, 0, 0],
         ["s@x", [], 5],
         ["s@x", [["a"]], -5],
         ["ü@x", [["a"]], 5],
@@ -273,7 +362,7 @@ def test_a_changed_route_is_asked_again() -> None:
     def parts() -> set[int]:
         inboxes.begin(town.read, town.put)
         assert inboxes.take(1, mail("a"), 5) == 1
-        return {part for part, _, _ in inboxes.end()}
+        return {part for part, _, _ in inboxes.end().puts}
 
     assert parts() == {PARTS["a"]}
     to["a"] = PARTS["b"]

@@ -1,4 +1,4 @@
-"""Plain mail into INBOXes, many messages of one transaction; see inboxes.pyi.
+"""Plain mail into INBOXes or the queue, many messages of one transaction; inboxes.pyi.
 
 The Python of `delivery.local` makes five values for each recipient and encodes head
 and mailbox anew each time: 6 µs a message. Here an envelope is read where it lies,
@@ -18,12 +18,33 @@ from cpython.bytes cimport (
     PyBytes_GET_SIZE,
 )
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from msgpack cimport (
+    LENGTH_ROOM,
+    NUMBER_ROOM,
+    Reader,
+    put_array,
+    put_big,
+    put_number,
+    put_text,
+    read_array,
+    read_number,
+    read_text,
+    skip_ascii,
+    skip_empty,
+    skip_octet,
+)
 
 from fastsmtp.trace.ring cimport Trace
 
+from fastsmtp.delivery.route import Elsewhere
 from fastsmtp.mailbox.mailbox import INBOX, Box
+from fastsmtp.queue.message import State, destination_of
+from fastsmtp.queue.moves import LETTERS
 from fastsmtp.store import keys
+from fastsmtp.store.base import Writes
 
 cdef enum:
     LONGEST = 128  # octets: an encoded email has at most 71
@@ -33,112 +54,14 @@ cdef enum:
     REQUIRETLS = 9  # with SMTPUTF8 before it: for those who pass mail on
     ORCPT = 2  # field of a recipient, with NOTIFY before it: notices are for others
     LOGIN = 13  # with RET, ENVID and AUTH= before it: for those who answer the sender
+    BY = 16  # with MT-PRIORITY and HOLDUNTIL before it; numbers
+    BY_MODE = 17
     LAST_UID = 0xFFFFFFFF  # RFC 9051: a UID has 32 bits
     FIELDS = 3  # an envelope has at least: reverse-path, recipients, arrived
 
 cdef bytes HEAD = keys.HEAD
 cdef bytes INBOX_KEY = keys.mailbox(INBOX)
 cdef uint32_t INBOX_ID = INBOX
-
-
-# Reading msgpack: every function gives False at what it does not know
-
-cdef struct Reader:
-    const uint8_t* at
-    const uint8_t* end
-
-
-cdef inline bint take(Reader* r, Py_ssize_t size, const uint8_t** data) noexcept nogil:
-    if r.end - r.at < size:
-        return False
-    data[0] = r.at
-    r.at += size
-    return True
-
-
-cdef inline bint take_big(Reader* r, int size, uint64_t* number) noexcept nogil:
-    cdef const uint8_t* data
-    cdef uint64_t n = 0
-    cdef int i
-    if not take(r, size, &data):
-        return False
-    for i in range(size):
-        n = n << 8 | data[i]
-    number[0] = n
-    return True
-
-
-cdef inline bint read_number(Reader* r, uint64_t* number) noexcept nogil:
-    """One that is not negative and has less than 64 bits."""
-    cdef const uint8_t* data
-    cdef uint8_t kind
-    if not take(r, 1, &data):
-        return False
-    kind = data[0]
-    if kind < 0x80:
-        number[0] = kind
-        return True
-    if kind < 0xCC or kind > 0xCF:
-        return False
-    return take_big(r, 1 << (kind - 0xCC), number) and not number[0] >> 63
-
-
-cdef inline bint read_text(
-    Reader* r, const uint8_t** text, uint64_t* size
-) noexcept nogil:
-    cdef const uint8_t* data
-    cdef uint8_t kind
-    if not take(r, 1, &data):
-        return False
-    kind = data[0]
-    if kind >> 5 == 5:
-        size[0] = kind & 31
-    elif kind < 0xD9 or kind > 0xDB:
-        return False
-    elif not take_big(r, 1 << (kind - 0xD9), size):
-        return False
-    return take(r, <Py_ssize_t>size[0], text)
-
-
-cdef inline bint skip_ascii(Reader* r) noexcept nogil:
-    cdef const uint8_t* text
-    cdef uint64_t size
-    cdef uint8_t all_bits = 0
-    cdef uint64_t i
-    if not read_text(r, &text, &size):
-        return False
-    for i in range(size):
-        all_bits |= text[i]
-    return all_bits < 0x80
-
-
-cdef inline bint skip_empty(Reader* r) noexcept nogil:
-    """nil, false, 0, an empty text or an empty array."""
-    cdef const uint8_t* data
-    if not take(r, 1, &data):
-        return False
-    return data[0] in (0xC0, 0xC2, 0x00, 0xA0, 0x90)
-
-
-cdef inline bint skip_octet(Reader* r, uint8_t value) noexcept nogil:
-    """nil, false, true or an empty text, as `value` says; if it is another, nothing is
-    taken."""
-    if r.at == r.end or r.at[0] != value:
-        return False
-    r.at += 1
-    return True
-
-
-cdef inline bint read_array(Reader* r, uint64_t* length) noexcept nogil:
-    cdef const uint8_t* data
-    if not take(r, 1, &data):
-        return False
-    if data[0] >> 4 == 9:
-        length[0] = data[0] & 15
-        return True
-    if data[0] != 0xDC and data[0] != 0xDD:
-        return False
-    return take_big(r, 2 << (data[0] - 0xDC), length)
 
 
 cdef inline bint skip_field(Reader* r, uint64_t number) noexcept nogil:
@@ -152,46 +75,28 @@ cdef inline bint skip_field(Reader* r, uint64_t number) noexcept nogil:
         return skip_octet(r, 0xC0)
     if number <= REQUIRETLS:
         return skip_octet(r, 0xC2) or skip_octet(r, 0xC3)
+    if number <= BY_MODE:
+        return skip_octet(r, 0x00 if number <= BY else 0xA0)
     return skip_empty(r)
 
 
-# Writing msgpack
-
-cdef inline uint8_t* put_big(uint8_t* at, uint64_t number, int size) noexcept nogil:
-    cdef int i
-    for i in range(size):
-        at[i] = <uint8_t>(number >> (8 * (size - 1 - i)))
-    return at + size
+cdef struct Message:
+    uint64_t id
+    uint64_t octets
+    uint64_t arrived
 
 
-cdef inline uint8_t* put_number(uint8_t* at, uint64_t number) noexcept nogil:
-    """In as few octets as it takes."""
-    if number < 0x80:
-        at[0] = <uint8_t>number
-        return at + 1
-    if number < 1 << 8:
-        at[0] = 0xCC
-        return put_big(at + 1, number, 1)
-    if number < 1 << 16:
-        at[0] = 0xCD
-        return put_big(at + 1, number, 2)
-    if number < <uint64_t>1 << 32:
-        at[0] = 0xCE
-        return put_big(at + 1, number, 4)
-    at[0] = 0xCF
-    return put_big(at + 1, number, 8)
+include "departures.pxi"
 
 
-cdef bytes email_value(
-    uint64_t blob, uint64_t size, uint64_t date, uint64_t modseq, uint32_t uid
-):
+cdef bytes email_value(const Message* message, uint64_t modseq, uint32_t uid):
     """An `Email` without flags, in INBOX alone."""
     cdef uint8_t[LONGEST] data
     cdef uint8_t* at = data
     at[0] = 0x9B  # 11 fields
-    at = put_number(at + 1, blob)
-    at = put_number(at, size)
-    at = put_number(at, date)
+    at = put_number(at + 1, message.id)
+    at = put_number(at, message.octets)
+    at = put_number(at, message.arrived)
     at[0] = 0  # flags
     at = put_number(at + 1, modseq)
     at = put_number(at, modseq)
@@ -243,11 +148,13 @@ cdef class Inboxes:
     cdef object _read
     cdef object _put
     cdef object _known  # what the route knew when `_addresses` was begun
-    cdef dict _addresses  # address -> list of _Held
+    cdef dict _addresses  # address -> list of _Held, or _Away
     cdef dict _parts  # partition -> _Held
     cdef list _open  # what was read in this turn
     cdef list _puts
-    cdef list _whom  # of the present message
+    cdef list _whom  # of the present message: _Held
+    cdef list _gone  # and _Away
+    cdef readonly Departures departures
     cdef uint64_t _turn, _message
     cdef double _then
     cdef Trace _trace
@@ -261,14 +168,16 @@ cdef class Inboxes:
         self._trace = Trace() if trace is None else trace
         self._known = None
         self._addresses, self._parts = {}, {}
-        self._open, self._puts, self._whom = [], [], []
+        self._open, self._puts, self._whom, self._gone = [], [], [], []
         self._turn = self._message = 0
+        self.departures = Departures()
 
     def begin(self, read, put):
         """See the .pyi."""
         self._read, self._put = read, put
         self._turn += 1
         self._open, self._puts = [], []
+        self.departures.begin()
         if self._route.known is not self._known or len(self._parts) > self._limit:
             self._known = self._route.known
             self._addresses, self._parts = {}, {}
@@ -277,29 +186,41 @@ cdef class Inboxes:
     def take(self, uint64_t id, bytes envelope not None, uint64_t length):
         """See the .pyi."""
         cdef Reader r
-        cdef uint64_t arrived = 0
-        cdef double now
-        cdef _Held held
-        cdef int done
+        cdef Message message
+        message.id, message.octets, message.arrived = id, length, 0
         r.at = <const uint8_t*>PyBytes_AS_STRING(envelope)
         r.end = r.at + PyBytes_GET_SIZE(envelope)
         self._message += 1
-        self._whom = []
+        self._whom, self._gone = [], []
         try:
-            if not self._plain(&r, &arrived) or not self._whom:
+            if not self._plain(&r, &message.arrived) or not self._one_way(&message):
                 self._spill()
                 return 0
         except Exception:  # the readable way meets it again, and says what it is
             self._spill()
             return 0
+        return self._give(envelope, &message)
+
+    cdef bint _one_way(self, const Message* message) except -1:
+        """Whether it is for INBOXes alone, or for other servers alone."""
+        if not self._gone:
+            return bool(self._whom)
+        return not self._whom and fits(message)
+
+    cdef int _give(self, bytes envelope, const Message* message) except -1:
+        """To all of them; how many references to the body that makes."""
+        cdef int done = <int>len(self._whom)
+        cdef double now
+        cdef _Held held
         for held in self._whom:
-            self._file(held, id, length, arrived)
-        done = <int>len(self._whom)
+            self._file(held, message)
+        if self._gone:
+            self.departures.enter(self._puts, self._gone, envelope, message)
         now = self._clock()
-        self._count(done, 0, now - self._then, now - <double>arrived / 1000)
-        self._trace.applied(id, done, 0)
+        self._count(done, 0, now - self._then, now - <double>message.arrived / 1000)
+        self._trace.applied(message.id, done, <int>len(self._gone))
         self._then = now
-        return done
+        return done if done else 1
 
     cdef bint _plain(self, Reader* r, uint64_t* arrived) except -1:
         """Read the envelope, find whom it is for. False: it is not plain."""
@@ -322,6 +243,7 @@ cdef class Inboxes:
         cdef const uint8_t* text
         cdef uint64_t fields, size, n
         cdef _Held held
+        cdef _Away away
         if not read_array(r, &fields) or not fields or not read_text(r, &text, &size):
             return False
         for n in range(1, fields):
@@ -331,6 +253,12 @@ cdef class Inboxes:
         found = self._addresses.get(address)
         if found is None:
             found = self._find(address)
+        if isinstance(found, _Away):
+            away = <_Away>found
+            if away.message != self._message:
+                away.message = self._message
+                self._gone.append(away)
+            return True
         for held in <list>found:
             if held.turn != self._turn:
                 self._load(held)
@@ -341,19 +269,25 @@ cdef class Inboxes:
                 self._whom.append(held)
         return True
 
-    cdef list _find(self, str address):
-        cdef list found = []
-        cdef _Held held
-        for part, _ in self._route(address):
-            held = self._parts.get(part)
-            if held is None:
-                held = self._parts[part] = _Held.__new__(_Held)
-                held.part = part
-            found.append(held)
+    cdef object _find(self, str address):
+        """A list of _Held, or an _Away; raises `NoRoute`."""
         if len(self._addresses) > self._limit:
             self._addresses.clear()
+        try:
+            found = [self._at(part) for part, _ in self._route(address)]
+        except Elsewhere as elsewhere:
+            if elsewhere.here or elsewhere.there != (address,):
+                raise
+            found = self.departures.away(address)
         self._addresses[address] = found
         return found
+
+    cdef _Held _at(self, part):
+        cdef _Held held = self._parts.get(part)
+        if held is None:
+            held = self._parts[part] = _Held.__new__(_Held)
+            held.part = part
+        return held
 
     cdef int _load(self, _Held held) except -1:
         """Read head and INBOX; the last working copy serves if it is what stands."""
@@ -370,17 +304,15 @@ cdef class Inboxes:
         self._open.append(held)
         return 0
 
-    cdef int _file(
-        self, _Held held, uint64_t id, uint64_t length, uint64_t arrived
-    ) except -1:
+    cdef int _file(self, _Held held, const Message* message) except -1:
         cdef list puts = self._puts
         cdef bytes email
         held.emails += 1
-        held.octets += length
+        held.octets += message.octets
         held.modseq += 1
         held.number += 1
         held.uid += 1
-        email = email_value(id, length, arrived, held.modseq, <uint32_t>held.uid)
+        email = email_value(message, held.modseq, <uint32_t>held.uid)
         puts.append((held.part, email_key(held.number), email))
         puts.append(
             (held.part, uid_key(<uint32_t>held.uid), number_octets(held.number))
@@ -409,4 +341,4 @@ cdef class Inboxes:
         puts += self._settled()
         self._puts = []
         self._read = self._put = None
-        return puts
+        return Writes(puts, adds=self.departures.adds())

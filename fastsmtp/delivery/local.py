@@ -7,8 +7,9 @@ entry remembers which accounts have their copy, so none gets a second one. What 
 other servers is put there too, and so is all that is to be released later or whose
 sender wants to hear of its delivery.
 
-Nearly all mail is for INBOXes that are in order, and takes the compiled way, `quick`,
-which comes to the same. What stands here decides about the rest; it is what is right.
+Nearly all mail is for INBOXes that are in order, or for other servers alone, and takes
+the compiled way, `quick`, which comes to the same. What stands here decides about the
+rest; it is what is right.
 
 It is pure in what it writes: the same record and the same reads give the same puts,
 times included, which come from the record. Only the counters know the clock; a
@@ -208,8 +209,10 @@ class LocalDelivery:
 
     def committed(self) -> None:
         """What was applied is visible: see `store.base.Apply`."""
-        if self._entered:
-            entered, self._entered = self._entered, {}
+        entered = self._entered | self.quick.departures.entered
+        if entered:
+            self._entered.clear()
+            self.quick.departures.entered.clear()
             self.entered(entered)
 
 

@@ -138,8 +138,9 @@ class Quick(Protocol):
         0: it is not for this way; then all that was held back has been `put`."""
         ...
 
-    def end(self) -> list[Put]:
-        """All that is held back; of one key the last put counts."""
+    def end(self) -> Writes:
+        """All that is held back; of one key the last put counts. It names no
+        references: `take` has told of them."""
         ...
 
 

@@ -251,7 +251,10 @@ class Batch:
             raise self.broken
         txn, index = self.txn, self.index
         if self.quick is not None:
-            overlay(self.quick.end(), self._overlay, self._written)
+            writes = self.quick.end()
+            overlay(writes.puts, self._overlay, self._written)
+            for part, adds in writes.adds.items():
+                self._add(self._written[part], adds)
         for key, by in self._adds.items():
             self._overlay[key] = added(txn.get(key), by)
         puts = []
