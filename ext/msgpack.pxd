@@ -98,6 +98,43 @@ cdef inline bint skip_octet(Reader* r, uint8_t value) noexcept nogil:
     return True
 
 
+cdef inline bint skip_any(Reader* r) noexcept nogil:
+    """One value of whatever kind."""
+    cdef const uint8_t* data
+    cdef uint64_t left = 1, size
+    cdef uint8_t kind
+    while left:
+        left -= 1
+        if not take(r, 1, &data):
+            return False
+        kind = data[0]
+        size = 0
+        if kind < 0x80 or kind >= 0xE0 or kind == 0xC0 or kind == 0xC2 or kind == 0xC3:
+            continue  # small numbers, nil, false, true
+        if kind < 0x90:
+            left += 2 * (kind & 15)
+        elif kind < 0xA0:
+            left += kind & 15
+        elif kind < 0xC0:
+            size = kind & 31
+        elif 0xCC <= kind <= 0xD3:
+            size = 1 << (kind & 3)
+        elif 0xD9 <= kind <= 0xDB:
+            if not take_big(r, 1 << (kind - 0xD9), &size):
+                return False
+        elif kind == 0xDC or kind == 0xDD:
+            if not take_big(r, 2 << (kind - 0xDC), &size):
+                return False
+            left += size
+            continue
+        else:
+            return False  # what no entry holds
+        if size > <uint64_t>(r.end - r.at):
+            return False
+        r.at += size
+    return True
+
+
 cdef inline bint read_array(Reader* r, uint64_t* length) noexcept nogil:
     cdef const uint8_t* data
     if not take(r, 1, &data):

@@ -21,6 +21,7 @@ from fastsmtp.queue.schedule import Schedule
 from fastsmtp.queue.selection import HopOf
 from fastsmtp.report import Report
 from fastsmtp.serve.operations_queue import Hands
+from fastsmtp.smtp.letter import Answer
 from fastsmtp.store.base import Store
 from fastsmtp.trace.ring import Trace
 
@@ -67,13 +68,9 @@ class Told:
         self._trace = trace
 
     def attempted(self, by: Attempt, after: After) -> None:
-        name, report, trace = queue_id(by.id), self._report, self._trace
+        name, report = queue_id(by.id), self._report
         for target, answer in after.changed:
-            if trace.on:
-                trace.attempt(
-                    *(by.id, target.address, by.hop, by.host),
-                    *(answer.code, answer.text, int(by.seconds * 1000)),
-                )
+            self._traced(by, target.address, answer)
             cause = target.error
             if target.standing == Standing.DELIVERED:
                 report.delivered(name, target.address, by.hop, by.host, str(answer))
@@ -84,6 +81,20 @@ class Told:
                 report.delivery_deferred(
                     name, target.address, cause, target.attempts, due
                 )
+
+    def delivered(self, by: Attempt) -> None:
+        for address, answer in by.answers.items():
+            self._traced(by, address, answer)
+            if self._report.at_info:
+                name, said = queue_id(by.id), str(answer)
+                self._report.delivered(name, address, by.hop, by.host, said)
+
+    def _traced(self, by: Attempt, address: str, answer: Answer) -> None:
+        if self._trace.on:
+            self._trace.attempt(
+                *(by.id, address, by.hop, by.host),
+                *(answer.code, answer.text, int(by.seconds * 1000)),
+            )
 
     def notified(self, about: int, notice: Notice) -> None:
         """A sender, or the postmaster, is told."""

@@ -309,6 +309,11 @@ class Report:
 
     # facts of delivery
 
+    @property
+    def at_info(self) -> bool:
+        """Whether what is of level "info" is written at all."""
+        return self._info
+
     def delivered(
         self, id: str, recipient: str, hop: str, host: str, reply: str
     ) -> None:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
-from fastsmtp.delivery.tally import LocalTally
+from fastsmtp.delivery.tally import DepartureTally, LocalTally
 from fastsmtp.queue import counts as events
 
 _seconds = st.floats(0, 10**6) | st.sampled_from([*counts.DELAYS, 0.0001, 0.005])
@@ -50,3 +50,29 @@ def test_cells_must_be_enough() -> None:
         LocalTally(fresh(counts.CELLS - 1), fresh(events.CELLS))
     with pytest.raises(ValueError, match="cells"):
         LocalTally(fresh(counts.CELLS), fresh(0))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(counts.TRANSPORTS), st.integers(1, 1000), _seconds, _seconds
+        ),
+        max_size=5,
+    )
+)
+def test_departures_are_counted_as_histograms_do(
+    messages: list[tuple[str, int, float, float]],
+) -> None:
+    deliveries, queue = fresh(counts.CELLS), fresh(events.CELLS)
+    tally = DepartureTally(deliveries, queue)
+    wanted, sums = fresh(counts.CELLS), fresh(events.CELLS)
+    for transport, recipients, seconds, delay in messages:
+        tally.count(transport, recipients, seconds, delay)
+        sums[events.DELIVERED] += recipients
+        sums[events.REMOVED] += 1
+        wanted[counts.ATTEMPTS.place(transport, "delivered")] += recipients
+        counts.duration(transport, "delivered").observe(wanted, seconds, recipients)
+        counts.delay(transport, "delivered").observe(wanted, delay, recipients)
+    assert queue == sums
+    for place, (got, want) in enumerate(zip(deliveries, wanted, strict=True)):
+        assert abs(got - want) <= 5000, place  # sums are rounded, not cut off

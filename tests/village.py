@@ -169,6 +169,7 @@ class Village:
         self.far = FarAway()
         self.dispatcher: Dispatcher | None = None
         self.told: list[tuple[Attempt, After]] = []
+        self.gone: list[Attempt] = []  # the same, of those that nobody is told of
         self.notices: list[tuple[int, After]] = []
         self.deliver = LocalDelivery(
             self.route,
@@ -241,6 +242,9 @@ class Village:
 
     def attempted(self, by: Attempt, after: After) -> None:
         self.told.append((by, after))
+
+    def delivered(self, by: Attempt) -> None:
+        self.gone.append(by)
 
     def failed(self, id: int, address: str, error: Exception) -> None:
         self.failures.append(address or repr(error))

@@ -80,13 +80,15 @@ cdef class Departures:
         cdef bytes tally = tally_value(message)
         cdef _Away one
         cdef _Domain domain
-        puts.append((QUEUE, entry_key(message.id), entry_value(envelope, message, to)))
+        cdef bytes row
+        puts.append((QUEUE, queued_key(message.id), entry_value(envelope, message, to)))
         self._entry += 1
         for one in to:
             domain = one.domain
             if domain.entry != self._entry:
                 domain.entry = self._entry
-                puts.append((QUEUE, due_key(domain.waiting, message), tally))
+                row = due_key(domain.waiting, message.arrived, message.id)
+                puts.append((QUEUE, row, tally))
                 self._came(domain, message)
         if minute != self._minute:
             self._end_minute()
@@ -121,13 +123,6 @@ cdef class Departures:
         return {QUEUE: self._adds} if self._adds else {}
 
 
-cdef inline bytes entry_key(uint64_t id):
-    cdef uint8_t[NUMBER_KEY] data
-    data[0] = c"m"
-    put_big(data + 1, id, 8)
-    return PyBytes_FromStringAndSize(<char*>data, NUMBER_KEY)
-
-
 cdef inline bint fits(const Message* message) noexcept nogil:
     """Whether its minute has a counter, see `keys.arrivals`."""
     return message.arrived // MINUTE <= LAST_MINUTE
@@ -138,15 +133,6 @@ cdef inline bytes tally_value(const Message* message):
     data[0] = <uint8_t>LETTER[0]
     put_big(put_big(data + 1, message.arrived // MINUTE, 4), message.octets, 8)
     return PyBytes_FromStringAndSize(<char*>data, TALLY)
-
-
-cdef inline bytes due_key(bytes waiting, const Message* message):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(waiting)
-    cdef bytes key = PyBytes_FromStringAndSize(NULL, size + 16)
-    cdef uint8_t* at = <uint8_t*>PyBytes_AS_STRING(key)
-    memcpy(at, PyBytes_AS_STRING(waiting), size)
-    put_big(put_big(at + size, message.arrived, 8), message.id, 8)
-    return key
 
 
 cdef bytes entry_value(bytes envelope, const Message* message, list to):

@@ -36,6 +36,7 @@ from msgpack cimport (
     skip_empty,
     skip_octet,
 )
+from queuekeys cimport due_key, queued_key
 
 from fastsmtp.trace.ring cimport Trace
 

@@ -45,6 +45,11 @@ class Attempt:
     more: tuple[Target, ...] = ()
     told: bool = False  # notices that follow from it were sent
 
+    @property
+    def here(self) -> bool:
+        """Whether it was at mailboxes of ours."""
+        return self.transport == "local"
+
 
 class Changed(NamedTuple):
     """A target that this attempt moved, and the answer that did."""

@@ -24,6 +24,8 @@ from fastsmtp.delivery.attempt import (
     marks_of,
     settle,
 )
+from fastsmtp.delivery.departed import Departed
+from fastsmtp.delivery.tally import DepartureTally
 from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import moves
@@ -31,6 +33,7 @@ from fastsmtp.queue.message import Queued, Standing
 from fastsmtp.queue.moves import Held, Move
 from fastsmtp.queue.orders import waits
 from fastsmtp.queue.schedule import Schedule
+from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
 TROUBLE: Final = 5.0  # seconds to wait when the store itself is in trouble
@@ -57,6 +60,11 @@ class Told(Protocol):
 
     def attempted(self, by: Attempt, after: After) -> None:
         """One attempt was written down."""
+        ...
+
+    def delivered(self, by: Attempt) -> None:
+        """The same of one that all recipients were accepted in, the last of their
+        message."""
         ...
 
     def failed(self, id: int, address: str, error: Exception) -> None:
@@ -97,6 +105,7 @@ class Recorder:
         self.cells = cells
         self._notices = notices
         self.told = told
+        self._tally = DepartureTally(cells.deliveries, cells.queue)
         self._waiting: list[Attempt] = []
         self._came = asyncio.Event()
         self.terms: Callable[[], Terms] | None = None
@@ -135,9 +144,10 @@ class Recorder:
         if self.terms is None:
             raise Misused("a recorder needs a dispatcher")
         terms = self.terms()
-        made, left = self._settled(batch, terms)
-        await self._tell(made)
         move = Move()
+        gone, others = await self._departed(batch, move)
+        made, left = self._settled(others, terms)
+        await self._tell(made)
         for one in [one for one in made if one.clears]:
             made.remove(one)
             try:
@@ -148,20 +158,45 @@ class Recorder:
                 self._count(one, terms.now)
         for one in made:
             move.join(_move(one.held, one.after.queued))
-        if not made:
+        written = [by for by, _ in gone] + [one.by for one in made]
+        if not written:
             return left
         try:
             await moves.make(self.store, move)
         except Conflict:
             # A command has changed one of them: each for itself, anew.
-            if len(made) > 1:
-                for one in made:
-                    await self._record([one.by])
+            if len(written) > 1:
+                for by in written:
+                    await self._record([by])
                 return left
-            return [made[0].by, *left]
+            return [*written, *left]
+        for by, arrived in gone:
+            age = (terms.now - arrived) / 1000
+            self._tally.count(by.transport, len(by.answers), by.seconds, age)
+            self.told.delivered(by)
         for one in made:
             self._count(one, terms.now)
         return left
+
+    async def _departed(
+        self, batch: list[Attempt], move: Move
+    ) -> tuple[list[tuple[Attempt, int]], list[Attempt]]:
+        """Join what takes those out of the queue that have gone for good and owe
+        nobody a word: nearly all. Gives these, with their arrival, and the others."""
+        asked = [keys.queued(attempt.id) for attempt in batch]
+        raws = await self.store.get_each(keys.QUEUE, asked)
+        departed, gone, others = Departed(), [], []
+        for by, raw in zip(batch, raws, strict=True):
+            arrived = -1
+            if raw is not None and by.id not in departed.refs and not by.here:
+                arrived = departed.take(by.id, raw, by.destination, by.answers)
+            if arrived < 0:
+                others.append(by)
+            else:
+                gone.append((by, arrived))
+        move.checks, move.deletes = departed.checks, departed.deletes
+        move.refs, move.adds = departed.refs, departed.adds
+        return gone, others
 
     def _settled(
         self, batch: list[Attempt], terms: Terms

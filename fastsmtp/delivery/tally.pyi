@@ -1,7 +1,8 @@
-"""What applying one record came to, added to the cells of its process."""
+"""What became of a message, added to the cells of its process."""
 
 class LocalTally:
-    """Holds on to the cells of `delivery.counts` and of `queue.counts`.
+    """What applying one record came to. Holds on to the cells of `delivery.counts` and
+    of `queue.counts`.
 
     Raises `ValueError` when there are too few of them."""
 
@@ -9,3 +10,13 @@ class LocalTally:
     def count(self, done: int, failed: int, seconds: float, delay: float) -> None:
         """One message: recipients reached, recipients deferred, how long it took and
         how long after its arrival, in seconds (a clock set back counts as 0)."""
+
+class DepartureTally:
+    """What has left the queue. Holds on to the same cells, and raises the same."""
+
+    def __init__(self, deliveries: memoryview[int], queue: memoryview[int]) -> None: ...
+    def count(
+        self, transport: str, recipients: int, seconds: float, delay: float
+    ) -> None:
+        """One message that all its recipients have: how long the attempt took and how
+        long after its arrival it ended, in seconds (a clock set back counts as 0)."""
