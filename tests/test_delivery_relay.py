@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -130,6 +131,28 @@ def test_a_connection_carries_only_so_many() -> None:
             await one.until(lambda: len(one.outcomes) == 10)
             assert server.heard.count("EHLO client.test") == 3
             assert server.heard.count("QUIT") >= 2
+
+    run(story)
+
+
+def test_a_next_hop_is_used_again_after_a_pause() -> None:
+    """Its connections were closed meanwhile, and it was forgotten."""
+
+    async def story() -> None:
+        async with Server() as server, rig(connections=2) as one:
+            one.know("a.test", server)
+            for turn in range(3):
+                for id in range(10 * turn, 10 * turn + 10):
+                    one.give(id, "a.test", server.port)
+                await one.until(
+                    lambda wanted=10 * turn + 10: len(one.outcomes) == wanted
+                )  # type: ignore[misc]
+                while one.relay.pools:
+                    one.relay.sweep(time.monotonic() + 10)
+                    await asyncio.sleep(0)
+            assert len(server.bodies) == 30
+            assert one.names.asked == ["a.test"] * 3
+            assert not one.relay.unrecorded
 
     run(story)
 

@@ -133,6 +133,7 @@ class Relay:
         self.fit = fit
         self.pools: dict[str, Pool] = {}
         self.active: dict[Key, Work] = {}
+        self.unrecorded: dict[Key, Pool] = {}  # answered, and not durable yet
         self._search = search
         self._found: dict[str, Found] = {}
         self._finding: dict[str, list[Work]] = {}
@@ -142,7 +143,7 @@ class Relay:
 
     def open(self) -> None:
         self.board.open()
-        self._sweep()
+        self._sweep_again()
 
     def give(self, job: Job) -> None:
         """Take a job. A second one with the same key waits for nothing: it is the same
@@ -165,11 +166,10 @@ class Relay:
 
     def recorded(self, key: Key) -> None:
         """The outcome of this job is durable."""
-        for pool in self.pools.values():
-            if key in pool.unrecorded:
-                pool.unrecorded.discard(key)
-                pool.pump()
-                return
+        pool = self.unrecorded.pop(key, None)
+        if pool is not None:
+            pool.unrecorded -= 1
+            pool.pump()
 
     def forget_waiting(self) -> None:
         """The keeper is gone: what is in no connection is due again for the next."""
@@ -272,16 +272,20 @@ class Relay:
         pool.hosts = exchangers.hosts
         return pool
 
-    def _sweep(self) -> None:
-        """Close what is idle; forget what is not used."""
-        now = time.monotonic()
+    def _sweep_again(self) -> None:
+        self.sweep(time.monotonic())
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(SWEEP, self._sweep_again)
+
+    def sweep(self, now: float) -> None:
+        """Close what is idle, forget what is not used; `now` is monotonic."""
         for name, pool in tuple(self.pools.items()):
             pool.sweep(now)
             if pool.unused:
                 del self.pools[name]
-        for key in [key for key, found in self._found.items() if found.until < now]:
-            del self._found[key]
-        self._sweeping = asyncio.get_running_loop().call_later(SWEEP, self._sweep)
+        for key, (pool, until) in tuple(self._found.items()):
+            if until < now or pool.unused:
+                del self._found[key]
 
     def login(self, hop: NextHop) -> Login | None:
         """Raises `OSError` when the secret cannot be read."""
@@ -297,12 +301,12 @@ class Pool:
 
     limit       connections at a time now: grows while messages go well, shrinks when
                 a connection cannot be had beside others
-    unrecorded  jobs with an answer that is not durable yet
+    unrecorded  how many jobs have an answer that is not durable yet
     """
 
     def __init__(self, relay: Relay, hop: NextHop, limits: DestinationOptions) -> None:
         self.hosts: tuple[Host, ...] = ()
-        self.unrecorded: set[Key] = set()
+        self.unrecorded = 0
         self._relay = relay
         self._hop = hop
         self._limits = limits
@@ -349,7 +353,7 @@ class Pool:
 
     def _allowed(self) -> bool:
         """Whether what is not durable, and the rate, let another message go."""
-        if len(self.unrecorded) + len(self._busy) >= max(self.open, 1):
+        if self.unrecorded + len(self._busy) >= max(self.open, 1):
             return False
         if not self._limits.rate:
             return True
@@ -395,7 +399,8 @@ class Pool:
             work.close()
             self._waiting.appendleft(work)
         else:
-            self.unrecorded.add(work.job.key)
+            self.unrecorded += 1
+            self._relay.unrecorded[work.job.key] = self
             if any(answer.accepted for answer in answers):
                 self._limit = min(self._limit + 1, self._limits.connections)
             self._relay.finish(work, answers, conversation)
