@@ -177,6 +177,56 @@ def test_no_more_is_under_way_than_there_are_connections() -> None:
     run(story)
 
 
+def test_the_next_envelope_is_there_before_its_body_may_be() -> None:
+    async def story() -> None:
+        async with Server("PIPELINING") as server, rig(connections=1) as one:
+            one.know("a.test", server)
+            one.acknowledge = False
+            for id in range(3):
+                one.give(id, "a.test", server.port)
+            await one.until(lambda: len(one.outcomes) == 1)
+            while server.heard.count("DATA") < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            for id in (1, 2):
+                assert len(server.bodies) == len(one.outcomes) == id
+                one.relay.recorded(Key(id - 1, "a.test"))
+                await one.until(lambda wanted=id + 1: len(one.outcomes) == wanted)  # type: ignore[misc]
+            assert server.heard.count("EHLO client.test") == 1
+
+    run(story)
+
+
+def test_who_hangs_up_behind_each_message_gets_them_all() -> None:
+    """What was given ahead had no try, and no more is given ahead."""
+
+    async def story() -> None:
+        goodbye = {".": "250 mine\r\n421 one is enough"}
+        offered = Server("PIPELINING", **goodbye)
+        async with offered as server, rig(connections=2) as one:
+            one.know("a.test", server)
+            for id in range(20):
+                one.give(id, "a.test", server.port)
+            await one.until(lambda: len(one.outcomes) == 20)
+            assert len(server.bodies) == 20
+            assert all(outcome.answers[0][1].code == 250 for outcome in one.outcomes)
+
+    run(story)
+
+
+def test_what_cannot_be_given_ahead_holds_up_nothing() -> None:
+    async def story() -> None:
+        async with Server("PIPELINING") as server, rig(connections=1) as one:
+            one.know("a.test", server)
+            for id in range(9):
+                to = "u@a.test" if id % 2 else "not an address"
+                one.give(id, "a.test", server.port, to)
+            await one.until(lambda: len(one.outcomes) == 9)
+            assert [one.said(id)[0][1] for id in range(3)] == [553, 250, 553]
+            assert len(server.bodies) == 4
+
+    run(story)
+
+
 REPLIES = {
     "421": (421, False),
     "451": (451, False),

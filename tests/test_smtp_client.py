@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import pytest
+
 from fastsmtp.cells import fresh
 from fastsmtp.smtp.client import Client
 from fastsmtp.smtp.counts import OUT_CELLS, OUT_REPLIES
 from fastsmtp.smtp.letter import Answer, Letter, Rcpt
 from fastsmtp.smtp.manners import Manners
+from fastsmtp.smtp.options import SendOptions
 
 BODY = b"Subject: x\r\n\r\n.dot\r\nend\r\n"
 STUFFED = b"Subject: x\r\n\r\n..dot\r\nend\r\n.\r\n"
@@ -68,6 +71,13 @@ class Call:
         assert self.client.give(one, self.answers.append) is None
         return self.all(self.client.take())
 
+    def hold(self, one: Letter) -> bytes:
+        assert self.client.give(one, self.answers.append, True) is None
+        return self.all(self.client.take())
+
+    def release(self) -> bytes:
+        return self.all(self.client.release())
+
 
 def codes(answers: list[Answer]) -> list[tuple[int, str]]:
     return [(answer.code, answer.stage) for answer in answers]
@@ -104,6 +114,62 @@ def test_the_next_envelope_goes_out_with_the_final_dot() -> None:
     assert call.give(letter()) == group
     assert call.hear("250 done") == b""
     assert [codes(a) for a in call.answers] == [[(250, "body")]] * 2
+
+
+GROUP = b"MAIL FROM:<a@client.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\n"
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_the_body_of_a_held_letter_waits(early: bool) -> None:
+    call = Call().open("PIPELINING")
+    assert call.give(letter()) == GROUP
+    assert call.hear("250 ok", "250 ok", "354 go on") == STUFFED
+    assert call.hold(letter()) == GROUP
+    if early:
+        assert call.release() == b""
+        assert call.hear("250 done", "250 ok", "250 ok", "354 go on") == STUFFED
+    else:
+        assert call.hear("250 done", "250 ok", "250 ok", "354 go on") == b""
+        assert call.release() == STUFFED
+    assert [codes(a) for a in call.answers] == [[(250, "body")]]
+    assert call.hear("250 done") == b""
+    assert [codes(a) for a in call.answers] == [[(250, "body")]] * 2
+    assert call.release() == b""  # none is held
+
+
+def test_a_held_letter_waits_without_pipelining_and_as_a_chunk() -> None:
+    call = Call().open("CHUNKING")
+    body = b"x" * 300_000 + b"\r\n"
+    assert call.hold(letter(body=body)).startswith(b"MAIL")
+    assert call.hear("250 ok").startswith(b"RCPT")
+    assert call.hear("250 ok") == b""
+    assert call.release() == b"BDAT 300002 LAST\r\n" + body
+
+
+def test_a_held_letter_that_is_refused_needs_no_release() -> None:
+    call = Call().open("PIPELINING")
+    call.hold(letter())
+    assert call.hear("250 ok", "550 nobody", "554 no") == b""
+    assert [codes(a) for a in call.answers] == [[(550, "rcpt")]]
+    call.hold(letter())
+    said = call.hear("250 reset", "250 ok", "550 nobody", "354 go on")
+    assert said == b".\r\n"
+    assert call.hear("250 nothing") == b""
+    assert len(call.answers) == 2
+
+
+def test_a_held_letter_on_a_lost_connection_was_never_looked_at() -> None:
+    call = Call().open("PIPELINING")
+    call.hold(letter())
+    call.hear("250 ok", "250 ok", "354 go on")
+    assert call.client.patience == SendOptions().block_timeout
+    call.hear("421 enough")
+    assert [codes(a) for a in call.answers] == [[(421, "mail")]]
+    call = Call().open("PIPELINING")
+    call.hold(letter())
+    call.hear("250 ok", "250 ok", "354 go on")
+    call.client.lost("4.4.2", "gone")
+    assert [codes(a) for a in call.answers] == [[(0, "mail")]]
 
 
 def test_replies_are_counted_by_stage_and_class() -> None:

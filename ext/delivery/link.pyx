@@ -2,6 +2,7 @@
 
     buffer_updated → engine.hear → write
     give           → engine.give → write
+    release        → engine.release → write
     steer          → engine.more → write      there is room again for a large body
 
 What happens once per connection is in `fastsmtp.delivery.conversation`.
@@ -83,13 +84,19 @@ cdef class Link(Connection):
 
     # the caller's side
 
-    def give(self, letter, done):
+    def give(self, letter, done, bint held=False):
         """Send a letter; see `fastsmtp.delivery.conversation`."""
-        cdef list refused = self.engine.give(letter, done)
+        cdef list refused = self.engine.give(letter, done, held)
         if refused is not None:
             asyncio.get_running_loop().call_soon(done, refused)
         elif not self.hearing:
             self._flow(self.engine.take())
+
+    def release(self):
+        """The body of the letter that is held may go."""
+        out = self.engine.release()
+        if not self.hearing:
+            self._flow(out)
 
     def say(self, bytes out not None):
         """Write what the engine has given."""

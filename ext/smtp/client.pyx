@@ -33,6 +33,8 @@ Laws
 - At most two letters are inside. With PIPELINING the second's MAIL, RCPT and DATA go
   out with the final dot of the first: RFC 2920 3.1 lets the end of a body begin a
   group. We always read, so a long group cannot wedge both sides (3.1).
+- The body of a letter that is held goes out after `release`, however early the server
+  asks for it. It answers meanwhile for the envelope alone, and can do that for good.
 - `done` is called once for each letter that `give` took, with an answer for each of its
   recipients in their order. It may give the next letter.
 - No NUL, no bare CR, no bare LF is ever sent, neither in a command nor in a body.
@@ -121,6 +123,7 @@ cdef class _Post:
     cdef Py_ssize_t heard, taken
     cdef Py_ssize_t turn  # LMTP: recipients before this one have their answer
     cdef bint begun, chunked, pouring, ended
+    cdef bint held, asked  # the body waits for `release`; the server wants it
     cdef bint mail_taken
     cdef bint empty  # a lone dot ends it: nobody is to get anything
     cdef long long at, end  # of the body: the next octet, and behind the last
@@ -247,7 +250,7 @@ cdef class Client:
         if stage == AT_DATA:
             return self.options.data_timeout
         if stage == AT_BODY or stage == AT_LMTP:
-            if self.first.pouring:
+            if self.first.pouring or self.first.asked and self.first.held:
                 return self.options.block_timeout
             return self.options.end_timeout
         if stage == AT_QUIT:
@@ -276,9 +279,10 @@ cdef class Client:
         """What is to be written, or None."""
         return None if self.hearing else self._said()
 
-    def give(self, letter not None, done):
-        """Send a letter. None: it was taken, and `done` will be called. A list: it
-        cannot be sent to this server, and these are the answers of its recipients."""
+    def give(self, letter not None, done, bint held=False):
+        """Send a letter; held, its body waits for `release`. None: it was taken, and
+        `done` will be called. A list: it cannot be sent to this server, and these are
+        the answers of its recipients."""
         cdef _Post post
         cdef list refused
         if not self.room:
@@ -288,6 +292,7 @@ cdef class Client:
         if refused is not None:
             return refused
         self.letters += 1
+        post.held = held
         if self.first is None:
             self.first = post
             self.progress += 1
@@ -297,6 +302,20 @@ cdef class Client:
             if self.first.ended and self.pipelining:
                 begin(self, post)
         return None
+
+    def release(self):
+        """The body of the letter that is held may go, if it still is; returns what to
+        write, or None."""
+        cdef _Post post = self.first
+        if post is None or not post.held:
+            post = self.second
+        if post is None or not post.held:
+            return None  # it was answered meanwhile
+        post.held = False
+        if post.asked:
+            self.progress += 1
+            begin_body(self, post)
+        return self.take()
 
     def more(self):
         """The next piece of the body to write, or None. Behind the last one `take` may
@@ -365,7 +384,9 @@ cdef class Client:
         self.first = self.second = self.exchange = None
         if not ready:
             self._open(answer)
-        if first is not None:
+        if first is not None and first.held:
+            self._give_back(first, answer._replace(stage="mail"))
+        elif first is not None:
             self._give_back(first, answer)
         if second is not None:
             self._give_back(second, answer._replace(stage="mail"))

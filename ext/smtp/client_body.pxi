@@ -5,7 +5,9 @@ cdef int begin_body(Client c, _Post post) except -1:
     """The server wants it: after 354, or as one chunk."""
     cdef char line[40]
     cdef int n
-    cdef bytes piece
+    if post.held:
+        post.asked = True
+        return 0
     post.at = post.letter[SKIP]
     post.pouring = True
     stuff_begin(&post.stuffing)

@@ -13,6 +13,8 @@ Laws
 - `give` never waits and never answers before it returns. There is room for two letters;
   who gives the second before the first is answered saves a round trip: its envelope
   goes out in one write with the end of the first (RFC 2920).
+- A letter may be given held: its envelope goes out, its body after `release`. One that
+  ends before was never taken, whatever became of it.
 - `done` is called once for each letter, on the loop, with one answer per recipient. It
   may give the next. The body is read meanwhile, never after.
 - A connection that is lost answers what is inside with code 0, then calls `lost`.
@@ -164,11 +166,17 @@ class Conversation(Link, asyncio.BufferedProtocol):
         """How many were given."""
         return self.engine.letters
 
-    def give(self, letter: Letter, done: Callable[[list[Answer]], None]) -> None:
-        """Send a letter; `Misused` where there is no `room`."""
+    def give(
+        self,
+        letter: Letter,
+        done: Callable[[list[Answer]], None],
+        held: bool = False,
+    ) -> None:
+        """Send a letter; `Misused` where there is no `room`. Held, its body waits for
+        `release`."""
         if self.engine.letters:
             self._board.cells[OUT_REUSES] += 1
-        super().give(letter, done)
+        super().give(letter, done, held)
 
     async def quit(self) -> None:
         """When what is inside is answered: QUIT, and wait until it is over."""

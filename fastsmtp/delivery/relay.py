@@ -4,8 +4,10 @@ A `Pool` is what shares connections: a next hop, or all domains whose mail goes 
 same MX hosts. It opens connections while there is work and room for them, keeps each
 for as many messages as it may carry, and closes those nobody needs.
 
-How many messages are with other servers whose outcome is not durable yet is at most the
-number of connections. So if everything here dies, that many may arrive twice.
+How many bodies are with other servers whose outcome is not durable yet is at most the
+number of connections. So if everything here dies, that many messages may arrive twice.
+A connection that is busy gets the envelope of one more meanwhile: its body is held
+until another's outcome is durable, and then goes out at once.
 """
 
 import asyncio
@@ -87,13 +89,18 @@ def as_it_is(job: Job, conversation: Conversation, body: Blob) -> Letter:
 
 
 class Work:
-    """A job under way. `tries`: connections that broke under it."""
+    """A job under way.
 
-    __slots__ = ("began", "blob", "job", "tries")
+    tries   connections that broke under it
+    held    its envelope is with the other server, its body must wait
+    """
+
+    __slots__ = ("began", "blob", "held", "job", "tries")
 
     def __init__(self, job: Job) -> None:
         self.job = job
         self.tries = 0
+        self.held = False
         self.began = 0.0
         self.blob: Blob | None = None
 
@@ -313,19 +320,21 @@ class Pool:
         self._limit = min(FIRST, limits.connections)
         self._waiting: deque[Work] = deque()
         self._idle: list[tuple[Conversation, float]] = []
-        self._busy: set[Conversation] = set()
+        self._all: set[Conversation] = set()
+        self._busy: set[Conversation] = set()  # with a body that may be there
+        self._single: dict[Conversation, None] = {}  # of these: and nothing behind it
+        self._behind: dict[Conversation, Work] = {}  # held behind such a body
+        self._held: dict[Conversation, Work] = {}  # held alone
+        self._ahead = True  # envelopes may be given ahead
+        self._leaving = False
         self._connecting = 0
         self._bad: dict[str, float] = {}  # host -> until when (monotonic)
         self._next = 0.0  # monotonic time of the next message a rate allows
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def open(self) -> int:
-        return len(self._idle) + len(self._busy)
-
-    @property
     def unused(self) -> bool:
-        return not (self.open or self._connecting or self._waiting or self.unrecorded)
+        return not (self._all or self._connecting or self._waiting or self.unrecorded)
 
     def add(self, work: Work) -> None:
         self._waiting.append(work)
@@ -333,27 +342,58 @@ class Pool:
 
     def pump(self) -> None:
         """Hand out what can go, and connect where that helps."""
+        while self._held and self._allowed():
+            self._release()
         while self._waiting and self._idle and self._allowed():
             conversation, _ = self._idle.pop()
             if self._fits(conversation):
                 self._say(conversation, self._waiting.popleft())
-        more = len(self._waiting) - self._connecting
-        while more > 0 and self.open + self._connecting < self._limit:
+        room = self._limit - len(self._all) - self._connecting
+        for _ in range(min(len(self._waiting) - self._connecting, room)):
             self._connecting += 1
-            more -= 1
             self._relay.start(self._connect())
+        while self._single and self._gives_ahead(next(iter(self._single))):
+            pass
+
+    def _gives_ahead(self, conversation: Conversation) -> bool:
+        """Give one more envelope to a connection that has a letter, where no other can
+        take it now."""
+        full = len(self._all) + self._connecting >= self._limit
+        if not (self._waiting and self._ahead and full and not self._idle):
+            return False
+        if not self._has_room(conversation):
+            self._single.pop(conversation, None)
+            return True
+        work = self._waiting.popleft()
+        work.held = True
+        self._say(conversation, work)
+        return True
+
+    def _release(self) -> None:
+        """The body that has waited longest may go, and the next envelope with it."""
+        conversation = next(iter(self._held))
+        work = self._held.pop(conversation)
+        work.held = False
+        work.began = time.monotonic()
+        self._busy.add(conversation)
+        self._single[conversation] = None
+        self._gives_ahead(conversation)
+        conversation.release()
 
     def _fits(self, conversation: Conversation) -> bool:
         """Whether the connection carries another message; if not, it is closed."""
-        most = min(self._limits.reuse, conversation.offers.letters_most or 1 << 30)
-        if conversation.letters < most:
+        if self._has_room(conversation):
             return True
         self._part(conversation)
         return False
 
+    def _has_room(self, conversation: Conversation) -> bool:
+        most = min(self._limits.reuse, conversation.offers.letters_most or 1 << 30)
+        return conversation.letters < most and conversation.room
+
     def _allowed(self) -> bool:
         """Whether what is not durable, and the rate, let another message go."""
-        if self.unrecorded + len(self._busy) >= max(self.open, 1):
+        if self.unrecorded + len(self._busy) >= max(len(self._all), 1):
             return False
         if not self._limits.rate:
             return True
@@ -383,30 +423,60 @@ class Pool:
             self._relay.board.trouble(error)
             letter = Answer(0, "4.3.0", f"our own trouble: {error}"[:200], "mail")
         if isinstance(letter, Answer):
-            self._idle.append((conversation, time.monotonic()))
+            if not work.held:
+                self._idle.append((conversation, time.monotonic()))
             self._relay.finish(work, [letter], conversation)
             return
-        self._busy.add(conversation)
-        conversation.give(letter, partial(self._answered, conversation, work))
+        if work.held:
+            self._single.pop(conversation)
+            self._behind[conversation] = work
+        else:
+            self._busy.add(conversation)
+            self._single[conversation] = None
+        done = partial(self._answered, conversation, work)
+        conversation.give(letter, done, work.held)
 
     def _answered(
         self, conversation: Conversation, work: Work, answers: list[Answer]
     ) -> None:
-        self._busy.discard(conversation)
-        broken = all(not a.code and a.stage == "mail" for a in answers)
-        if broken and work.tries < AGAIN:
-            work.tries += 1
-            work.close()
-            self._waiting.appendleft(work)
+        broken = _broke(conversation, answers)
+        if not work.held:
+            self._leave_body(conversation)
+        elif self._held.pop(conversation, None) is None:
+            del self._behind[conversation]  # it could not be given at all
+            self._single[conversation] = None
+        else:
+            self._ahead = not broken
+        if broken and (work.held or work.tries < AGAIN):
+            work.tries += not work.held  # who was behind another had no try
+            self._again_later(work)
         else:
             self.unrecorded += 1
             self._relay.unrecorded[work.job.key] = self
             if any(answer.accepted for answer in answers):
                 self._limit = min(self._limit + 1, self._limits.connections)
             self._relay.finish(work, answers, conversation)
-        if conversation.room and not broken:
+        if conversation.idle and conversation.room and not broken:
             self._idle.append((conversation, time.monotonic()))
         self.pump()
+
+    def _again_later(self, work: Work) -> None:
+        work.held = False
+        work.close()
+        if self._leaving:
+            self._relay.give_back(work)
+        else:
+            self._waiting.appendleft(work)
+
+    def _leave_body(self, conversation: Conversation) -> None:
+        """Its body is answered; what was behind it is alone now."""
+        self._busy.discard(conversation)
+        self._single.pop(conversation, None)
+        behind = self._behind.pop(conversation, None)
+        if behind is not None:
+            self._held[conversation] = behind
+            if self._leaving:
+                asyncio.get_running_loop().call_soon(conversation.abort)
 
     # connections
 
@@ -424,6 +494,7 @@ class Pool:
                     continue
                 self._bad.pop(candidate.name, None)
                 conversation.lost = partial(self._lost, conversation)
+                self._all.add(conversation)
                 self._idle.append((conversation, time.monotonic()))
                 return
             self._refused(failed, host)
@@ -456,8 +527,8 @@ class Pool:
     def _refused(self, answer: Answer, host: str) -> None:
         """No host takes a connection. Beside others that are open it means: no more of
         them; else nobody who waits here can be served."""
-        if self.open:
-            self._limit = max(1, self.open)
+        if self._all:
+            self._limit = len(self._all)
             return
         if answer.stage in ("tls", "auth"):
             # What we may do there is our business, not that of the message.
@@ -468,13 +539,16 @@ class Pool:
             self._relay.finish(work, [answer], reached=False, host=host)
 
     def _lost(self, conversation: Conversation, answer: Answer) -> None:
-        self._busy.discard(conversation)
+        self._all.discard(conversation)
+        self._leave_body(conversation)
+        self._held.pop(conversation, None)
         self._idle = [pair for pair in self._idle if pair[0] is not conversation]
         if answer.code == 421:
-            self._limit = max(1, min(self._limit, self.open))
+            self._limit = max(1, min(self._limit, len(self._all)))
         self.pump()
 
     def _part(self, conversation: Conversation) -> None:
+        self._all.discard(conversation)
         self._relay.start(conversation.quit())
 
     def sweep(self, now: float) -> None:
@@ -491,13 +565,24 @@ class Pool:
         return waiting
 
     async def leave(self) -> None:
-        """Give back what waits, finish what is inside."""
+        """Give back what waits or is held, finish what is inside."""
+        self._leaving = True
         waiting, self._waiting = self._waiting, deque()
         for work in waiting:
             self._relay.give_back(work)
-        conversations = [c for c, _ in self._idle] + list(self._busy)
         self._idle = []
-        await asyncio.gather(*(c.quit() for c in conversations), return_exceptions=True)
+        for conversation in tuple(self._held):
+            conversation.abort()
+        leaving = [conversation.quit() for conversation in self._all]
+        await asyncio.gather(*leaving, return_exceptions=True)
+
+
+def _broke(conversation: Conversation, answers: list[Answer]) -> bool:
+    """Whether the connection ended before the letter was looked at. A server may say
+    421 to any command when it has had enough (RFC 5321 3.8): on a connection that has
+    carried mail that is no answer to this letter."""
+    ends = (0, 421) if conversation.letters > 1 else (0,)
+    return all(a.code in ends and a.stage == "mail" for a in answers)
 
 
 def _host(conversation: Conversation) -> str:

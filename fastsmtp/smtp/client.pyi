@@ -72,11 +72,18 @@ class Client:
         """What is to be written, or None."""
 
     def give(
-        self, letter: Letter, done: Callable[[list[Answer]], None]
+        self,
+        letter: Letter,
+        done: Callable[[list[Answer]], None],
+        held: bool = False,
     ) -> list[Answer] | None:
-        """Send a letter; `Misused` where there is no `room`. None: it was taken, and
-        `done` will be called. A list: it cannot be sent to this server, and these are
-        the answers of its recipients."""
+        """Send a letter; `Misused` where there is no `room`. Held, its body waits for
+        `release`. None: it was taken, and `done` will be called. A list: it cannot be
+        sent to this server, and these are the answers of its recipients."""
+
+    def release(self) -> bytes | None:
+        """The body of the letter that is held may go, if it still is; returns what to
+        write, or None."""
 
     def more(self) -> bytes | None:
         """The next piece of the body to write, or None; at most 256 KiB are read.
