@@ -90,6 +90,9 @@ class Rig:
             self._came.clear()
             await self._came.wait()
 
+    async def came(self, outcomes: int) -> None:
+        await self.until(lambda: len(self.outcomes) == outcomes)
+
     def said(self, id: int) -> list[tuple[str, int, str]]:
         (outcome,) = [one for one in self.outcomes if one.id == id]
         return [(address, a.code, a.stage) for address, a in outcome.answers]
@@ -144,9 +147,7 @@ def test_a_next_hop_is_used_again_after_a_pause() -> None:
             for turn in range(3):
                 for id in range(10 * turn, 10 * turn + 10):
                     one.give(id, "a.test", server.port)
-                await one.until(
-                    lambda wanted=10 * turn + 10: len(one.outcomes) == wanted
-                )  # type: ignore[misc]
+                await one.came(10 * turn + 10)
                 while one.relay.pools:
                     one.relay.sweep(time.monotonic() + 10)
                     await asyncio.sleep(0)
@@ -190,7 +191,7 @@ def test_the_next_envelope_is_there_before_its_body_may_be() -> None:
             for id in (1, 2):
                 assert len(server.bodies) == len(one.outcomes) == id
                 one.relay.recorded(Key(id - 1, "a.test"))
-                await one.until(lambda wanted=id + 1: len(one.outcomes) == wanted)  # type: ignore[misc]
+                await one.came(id + 1)
             assert server.heard.count("EHLO client.test") == 1
 
     run(story)
