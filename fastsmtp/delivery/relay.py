@@ -1,55 +1,26 @@
-"""Sends jobs to next hops: connections, limits, and the order in which hosts are tried.
+"""Sends jobs to next hops: finds their hosts, and a `Pool` of connections for each.
 
-A `Pool` is what shares connections: a next hop, or all domains whose mail goes to the
+A pool is what shares connections: a next hop, or all domains whose mail goes to the
 same MX hosts. It opens connections while there is work and room for them, keeps each
 for as many messages as it may carry, and closes those nobody needs.
-
-How many bodies are with other servers whose outcome is not durable yet is at most the
-number of connections. So if everything here dies, that many messages may arrive twice.
-A connection that is busy gets the envelope of one more meanwhile: its body is held
-until another's outcome is durable, and then goes out at once.
 """
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
 from fastsmtp.auth.login import Login
-from fastsmtp.delivery.conversation import (
-    CannotConnect,
-    Conversation,
-    Switchboard,
-    Terms,
-)
+from fastsmtp.delivery.conversation import Conversation, Switchboard
 from fastsmtp.delivery.jobs import Job, Key, Outcome
-from fastsmtp.net.dial import Place
+from fastsmtp.delivery.pool import Bodies, Fit, Pool, Work
 from fastsmtp.net.exchangers import CannotFind, Exchangers, Host, Search
-from fastsmtp.policy.options import DestinationOptions
 from fastsmtp.policy.relaying import NextHop, Relaying
 from fastsmtp.smtp.letter import Answer, Body, By, Letter, Rcpt
 from fastsmtp.store.base import Blob
 
 FRESH: Final = 30.0  # seconds that what was found for a next hop is used
-BAD: Final = 60.0  # seconds a host that could not be used is tried behind others
-IDLE: Final = 2.0  # seconds a connection without work is kept
-SWEEP: Final = 1.0  # seconds between looks for such
-FIRST: Final = 5  # connections before the first message went well
-AGAIN: Final = 3  # connections that may break under a message before it is deferred
-
-
-class Bodies(Protocol):
-    """Where bodies are."""
-
-    def open(self, id: int) -> Blob:
-        """Raises `KeyError` when there is none (any more)."""
-        ...
-
-
-Fit = Callable[[Job, Conversation, Blob], "Letter | Answer"]
-"""The letter for this connection, or why there can be none."""
+SWEEP: Final = 1.0  # seconds between looks for idle connections
 
 
 class Sink(Protocol):
@@ -86,28 +57,6 @@ def plain(job: Job, body: Body) -> Letter:
 
 def as_it_is(job: Job, conversation: Conversation, body: Blob) -> Letter:
     return plain(job, body)
-
-
-class Work:
-    """A job under way.
-
-    tries   connections that broke under it
-    held    its envelope is with the other server, its body must wait
-    """
-
-    __slots__ = ("began", "blob", "held", "job", "tries")
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.tries = 0
-        self.held = False
-        self.began = 0.0
-        self.blob: Blob | None = None
-
-    def close(self) -> None:
-        if self.blob is not None:
-            self.blob.close()
-            self.blob = None
 
 
 class Found(NamedTuple):
@@ -301,288 +250,6 @@ class Relay:
         known = self.relaying().logins[hop.credentials]
         with open(known.secret_file, encoding="utf-8") as file:
             return Login(known.name, file.read().rstrip("\r\n"))
-
-
-class Pool:
-    """The connections to one set of hosts.
-
-    limit       connections at a time now: grows while messages go well, shrinks when
-                a connection cannot be had beside others
-    unrecorded  how many jobs have an answer that is not durable yet
-    """
-
-    def __init__(self, relay: Relay, hop: NextHop, limits: DestinationOptions) -> None:
-        self.hosts: tuple[Host, ...] = ()
-        self.unrecorded = 0
-        self._relay = relay
-        self._hop = hop
-        self._limits = limits
-        self._limit = min(FIRST, limits.connections)
-        self._waiting: deque[Work] = deque()
-        self._idle: list[tuple[Conversation, float]] = []
-        self._all: set[Conversation] = set()
-        self._busy: set[Conversation] = set()  # with a body that may be there
-        self._single: dict[Conversation, None] = {}  # of these: and nothing behind it
-        self._behind: dict[Conversation, Work] = {}  # held behind such a body
-        self._held: dict[Conversation, Work] = {}  # held alone
-        self._ahead = True  # envelopes may be given ahead
-        self._leaving = False
-        self._connecting = 0
-        self._bad: dict[str, float] = {}  # host -> until when (monotonic)
-        self._next = 0.0  # monotonic time of the next message a rate allows
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def unused(self) -> bool:
-        return not (self._all or self._connecting or self._waiting or self.unrecorded)
-
-    def add(self, work: Work) -> None:
-        self._waiting.append(work)
-        self.pump()
-
-    def pump(self) -> None:
-        """Hand out what can go, and connect where that helps."""
-        while self._held and self._allowed():
-            self._release()
-        while self._waiting and self._idle and self._allowed():
-            conversation, _ = self._idle.pop()
-            if self._fits(conversation):
-                self._say(conversation, self._waiting.popleft())
-        room = self._limit - len(self._all) - self._connecting
-        for _ in range(min(len(self._waiting) - self._connecting, room)):
-            self._connecting += 1
-            self._relay.start(self._connect())
-        while self._single and self._gives_ahead(next(iter(self._single))):
-            pass
-
-    def _gives_ahead(self, conversation: Conversation) -> bool:
-        """Give one more envelope to a connection that has a letter, where no other can
-        take it now."""
-        full = len(self._all) + self._connecting >= self._limit
-        if not (self._waiting and self._ahead and full and not self._idle):
-            return False
-        if not self._has_room(conversation):
-            self._single.pop(conversation, None)
-            return True
-        work = self._waiting.popleft()
-        work.held = True
-        self._say(conversation, work)
-        return True
-
-    def _release(self) -> None:
-        """The body that has waited longest may go, and the next envelope with it."""
-        conversation = next(iter(self._held))
-        work = self._held.pop(conversation)
-        work.held = False
-        work.began = time.monotonic()
-        self._busy.add(conversation)
-        self._single[conversation] = None
-        self._gives_ahead(conversation)
-        conversation.release()
-
-    def _fits(self, conversation: Conversation) -> bool:
-        """Whether the connection carries another message; if not, it is closed."""
-        if self._has_room(conversation):
-            return True
-        self._part(conversation)
-        return False
-
-    def _has_room(self, conversation: Conversation) -> bool:
-        most = min(self._limits.reuse, conversation.offers.letters_most or 1 << 30)
-        return conversation.letters < most and conversation.room
-
-    def _allowed(self) -> bool:
-        """Whether what is not durable, and the rate, let another message go."""
-        if self.unrecorded + len(self._busy) >= max(len(self._all), 1):
-            return False
-        if not self._limits.rate:
-            return True
-        now = time.monotonic()
-        if now < self._next:
-            if self._timer is None:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(self._next - now, self._again)
-            return False
-        self._next = max(self._next, now - 1.0) + 60.0 / self._limits.rate
-        return True
-
-    def _again(self) -> None:
-        self._timer = None
-        self.pump()
-
-    # one message
-
-    def _say(self, conversation: Conversation, work: Work) -> None:
-        work.began = work.began or time.monotonic()
-        try:
-            body = work.blob = self._relay.bodies.open(work.job.id)
-            letter = self._relay.fit(work.job, conversation, body)
-        except KeyError:
-            letter = Answer(0, "", "it left the queue meanwhile", "mail")
-        except Exception as error:
-            self._relay.board.trouble(error)
-            letter = Answer(0, "4.3.0", f"our own trouble: {error}"[:200], "mail")
-        if isinstance(letter, Answer):
-            if not work.held:
-                self._idle.append((conversation, time.monotonic()))
-            self._relay.finish(work, [letter], conversation)
-            return
-        if work.held:
-            self._single.pop(conversation)
-            self._behind[conversation] = work
-        else:
-            self._busy.add(conversation)
-            self._single[conversation] = None
-        done = partial(self._answered, conversation, work)
-        conversation.give(letter, done, work.held)
-
-    def _answered(
-        self, conversation: Conversation, work: Work, answers: list[Answer]
-    ) -> None:
-        broken = _broke(conversation, answers)
-        if not work.held:
-            self._leave_body(conversation)
-        elif self._held.pop(conversation, None) is None:
-            del self._behind[conversation]  # it could not be given at all
-            self._single[conversation] = None
-        else:
-            self._ahead = not broken
-        if broken and (work.held or work.tries < AGAIN):
-            work.tries += not work.held  # who was behind another had no try
-            self._again_later(work)
-        else:
-            self.unrecorded += 1
-            self._relay.unrecorded[work.job.key] = self
-            if any(answer.accepted for answer in answers):
-                self._limit = min(self._limit + 1, self._limits.connections)
-            self._relay.finish(work, answers, conversation)
-        if conversation.idle and conversation.room and not broken:
-            self._idle.append((conversation, time.monotonic()))
-        self.pump()
-
-    def _again_later(self, work: Work) -> None:
-        work.held = False
-        work.close()
-        if self._leaving:
-            self._relay.give_back(work)
-        else:
-            self._waiting.appendleft(work)
-
-    def _leave_body(self, conversation: Conversation) -> None:
-        """Its body is answered; what was behind it is alone now."""
-        self._busy.discard(conversation)
-        self._single.pop(conversation, None)
-        behind = self._behind.pop(conversation, None)
-        if behind is not None:
-            self._held[conversation] = behind
-            if self._leaving:
-                asyncio.get_running_loop().call_soon(conversation.abort)
-
-    # connections
-
-    async def _connect(self) -> None:
-        """One more connection, or an answer for those who wait for one."""
-        failed = Answer(0, "4.4.1", "there is no host to connect to", "connect")
-        host = ""
-        try:
-            for candidate in self._candidates():
-                try:
-                    conversation = await self._call(candidate)
-                except CannotConnect as error:
-                    failed, host = error.answer, candidate.name
-                    self._bad[candidate.name] = time.monotonic() + BAD
-                    continue
-                self._bad.pop(candidate.name, None)
-                conversation.lost = partial(self._lost, conversation)
-                self._all.add(conversation)
-                self._idle.append((conversation, time.monotonic()))
-                return
-            self._refused(failed, host)
-        finally:
-            self._connecting -= 1
-            self.pump()
-
-    def _candidates(self) -> list[Host]:
-        """In order; those that were no good a moment ago come last."""
-        now = time.monotonic()
-        return sorted(self.hosts, key=lambda host: self._bad.get(host.name, 0) > now)
-
-    async def _call(self, host: Host) -> Conversation:
-        hop = self._hop
-        try:
-            login = self._relay.login(hop)
-        except (OSError, UnicodeDecodeError) as error:
-            text = f"the secret of the login cannot be read: {error}"
-            raise CannotConnect(Answer(0, "4.7.8", text, "auth")) from None
-        terms = Terms(
-            name=host.name,
-            lmtp=hop.transport == "lmtp",
-            tls=hop.tls,
-            implicit=hop.implicit_tls,
-            login=login,
-        )
-        places = [Place(address, hop.port) for address in host.addresses]
-        return await self._relay.board.connect(places, terms)
-
-    def _refused(self, answer: Answer, host: str) -> None:
-        """No host takes a connection. Beside others that are open it means: no more of
-        them; else nobody who waits here can be served."""
-        if self._all:
-            self._limit = len(self._all)
-            return
-        if answer.stage in ("tls", "auth"):
-            # What we may do there is our business, not that of the message.
-            answer = answer._replace(code=0, text=str(answer))
-        self._limit = min(FIRST, self._limits.connections)
-        works, self._waiting = self._waiting, deque()
-        for work in works:
-            self._relay.finish(work, [answer], reached=False, host=host)
-
-    def _lost(self, conversation: Conversation, answer: Answer) -> None:
-        self._all.discard(conversation)
-        self._leave_body(conversation)
-        self._held.pop(conversation, None)
-        self._idle = [pair for pair in self._idle if pair[0] is not conversation]
-        if answer.code == 421:
-            self._limit = max(1, min(self._limit, len(self._all)))
-        self.pump()
-
-    def _part(self, conversation: Conversation) -> None:
-        self._all.discard(conversation)
-        self._relay.start(conversation.quit())
-
-    def sweep(self, now: float) -> None:
-        idle = [c for c, since in self._idle if now - since > IDLE]
-        if idle:
-            self._idle = [pair for pair in self._idle if now - pair[1] <= IDLE]
-            for conversation in idle:
-                self._part(conversation)
-        self.pump()
-
-    def forget_waiting(self) -> "deque[Work]":
-        """Those that are in no connection; they are the pool's no more."""
-        waiting, self._waiting = self._waiting, deque()
-        return waiting
-
-    async def leave(self) -> None:
-        """Give back what waits or is held, finish what is inside."""
-        self._leaving = True
-        waiting, self._waiting = self._waiting, deque()
-        for work in waiting:
-            self._relay.give_back(work)
-        self._idle = []
-        for conversation in tuple(self._held):
-            conversation.abort()
-        leaving = [conversation.quit() for conversation in self._all]
-        await asyncio.gather(*leaving, return_exceptions=True)
-
-
-def _broke(conversation: Conversation, answers: list[Answer]) -> bool:
-    """Whether the connection ended before the letter was looked at. A server may say
-    421 to any command when it has had enough (RFC 5321 3.8): on a connection that has
-    carried mail that is no answer to this letter."""
-    ends = (0, 421) if conversation.letters > 1 else (0,)
-    return all(a.code in ends and a.stage == "mail" for a in answers)
 
 
 def _host(conversation: Conversation) -> str:
