@@ -1,11 +1,9 @@
-"""A queue of a million messages, for start-up, memory and listing figures.
-
-    python -m fastsmtp_bench.fill_queue FILE [--messages N] [--domains N]
+"""fastsmtp-bench fill-queue FILE: a queue of a million messages, without sending any.
 
 FILE is a configuration whose data folder nobody serves. Entries go straight into the
 index, in transactions of 2,000, each with its body in the message log: what the server
-would have written. They are deferred, due within the next day or overdue, of ages up to
-5 days; a twentieth has two recipients at two domains.
+would have written. They are of ages up to 5 days, three quarters deferred; a twentieth
+has two recipients, at two domains if there are so many.
 """
 
 import argparse
@@ -13,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from fastsmtp.cli.access import keeping
 from fastsmtp.config import load
@@ -24,6 +23,7 @@ from fastsmtp.store.lmdb import LmdbStore, lock
 
 TOGETHER = 2000  # messages in one transaction
 DAY = 86_400_000  # milliseconds
+HOUR = DAY // 24
 BODY = b"Received: x\r\nSubject: hello\r\n\r\n" + b"x" * 200 + b"\r\n"
 ERRORS = (
     *("451 4.7.1 Try again later", "421 4.7.0 Too many connections", ""),
@@ -31,16 +31,39 @@ ERRORS = (
 )
 
 
-def entry(number: int, domains: int, now: int) -> Queued:
+class Plan(NamedTuple):
+    """What the queue is to be.
+
+    due  "now": all of it is; "later": within hours, none in the next one; "mixed":
+         from an hour ago to three hours from now
+    """
+
+    messages: int = 1_000_000
+    domains: int = 1000
+    due: str = "mixed"
+
+    def __str__(self) -> str:
+        domains = f"{self.domains:,} domain{'' if self.domains == 1 else 's'}"
+        return f"{domains}, due {self.due}"
+
+
+EARLIEST = {"now": -4 * HOUR, "later": HOUR, "mixed": -HOUR}
+"""Milliseconds from now of what is due first; the others follow within three hours."""
+
+
+def entry(number: int, plan: Plan, now: int) -> Queued:
     """The same for the same number."""
     mix = number * 2_654_435_761 % 2**32
-    places = [mix % domains]
+    places = [mix % plan.domains]
     if number % 20 == 0:
-        places.append((mix + 1) % domains)
-    names = [f"user{number % 5000}@dest{place}.example" for place in places]
+        places.append((mix + 1) % plan.domains)
+    names = [
+        f"{prefix}{number % 5000}@dest{place}.example"
+        for prefix, place in zip(("user", "also"), places, strict=False)
+    ]
     arrived = now - mix * 5 * DAY // 2**32
     error = ERRORS[number % len(ERRORS)]
-    due = now - DAY // 24 + mix % DAY
+    due = now + EARLIEST[plan.due] + mix % (3 * HOUR)
     targets = tuple(
         Target(name, name, 0, 3 if error else 0, due, error, f"smtp:{name[-10:]}")
         for name in names
@@ -59,37 +82,49 @@ def portions(messages: int) -> Iterator[range]:
         yield range(first, min(first + TOGETHER, messages))
 
 
-async def fill(store: LmdbStore, messages: int, domains: int, now: int) -> None:
-    for portion in portions(messages):
+async def fill(store: LmdbStore, plan: Plan, now: int) -> None:
+    for portion in portions(plan.messages):
         durable = [store.append(Kind.BLOB, b"", BODY) for _ in portion]
         ids = await asyncio.gather(*durable)
         await store.applied(ids[-1])
         move = moves.Move()
         for id, number in zip(ids, portion, strict=True):
-            one = moves.enter(id, entry(number, domains, now))
+            one = moves.enter(id, entry(number, plan, now))
             one.refs[id] = 1
             move.join(one)
         await moves.make(store, move)
 
 
-async def run(file: Path, messages: int, domains: int) -> None:
+async def run(file: Path, plan: Plan) -> None:
     config = load(file)
-    began = time.perf_counter()
     with as_owner(config.data), lock(config.data):
         async with keeping(config) as store:
-            now = time.time_ns() // 1_000_000
-            await fill(store, messages, domains, now)
-    took = time.perf_counter() - began
-    print(f"{messages:,} messages to {domains:,} domains in {took:.0f} s")
+            await fill(store, plan, time.time_ns() // 1_000_000)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def plan_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--messages", type=int, default=1_000_000)
+    add("--domains", type=int, default=1000)
+    add("--due", choices=list(EARLIEST), default="later")
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    return Plan(args.messages, args.domains, args.due)
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="fastsmtp-bench fill-queue", description=__doc__
+    )
     parser.add_argument("file", type=Path)
-    parser.add_argument("--messages", type=int, default=1_000_000)
-    parser.add_argument("--domains", type=int, default=1000)
-    args = parser.parse_args()
-    asyncio.run(run(args.file, args.messages, args.domains))
+    plan_arguments(parser)
+    args = parser.parse_args(words)
+    plan = plan_of(args)
+    began = time.perf_counter()
+    asyncio.run(run(args.file, plan))
+    took = time.perf_counter() - began
+    print(f"{plan.messages:,} messages, {plan}, in {took:.0f} s")
 
 
 if __name__ == "__main__":
