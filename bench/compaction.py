@@ -21,8 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import harmonic_mean
 
-from fastsmtp.cli.access import reading
 from fastsmtp.cli.contents import Contents
+from fastsmtp.cli.reading import reading
 from fastsmtp.config import load
 from fastsmtp_bench.accounts import create
 from fastsmtp_bench.client import Target, run

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from fastsmtp import config
-from fastsmtp.cli.access import reading
 from fastsmtp.cli.contents import Contents
+from fastsmtp.cli.reading import reading
 
 ID: Final = re.compile(rb"-ID: <([^@>\s]+)@load\.invalid>")
 EXAMPLES: Final = 3

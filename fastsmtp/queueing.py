@@ -16,9 +16,8 @@ from fastsmtp.delivery.telling import Telling
 from fastsmtp.delivery.worker import LocalAttempts
 from fastsmtp.policy.relaying import LOCAL, NextHop, Relaying
 from fastsmtp.queue import actives
-from fastsmtp.queue.message import Queued, Standing, Target, queue_id
+from fastsmtp.queue.message import Queued, Standing, queue_id
 from fastsmtp.queue.schedule import Schedule
-from fastsmtp.queue.selection import HopOf
 from fastsmtp.report import Report
 from fastsmtp.serve.operations_queue import Hands
 from fastsmtp.smtp.letter import Answer
@@ -40,13 +39,6 @@ TOLD: Final = 1.0  # seconds between two looks at what is active
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def relaying(config: Config) -> Relaying:
-    return Relaying(
-        *(config.domains, config.relay_domains, config.relay),
-        *(config.destinations, config.send.tls),
-    )
 
 
 class Ways(Protocol):
@@ -148,17 +140,6 @@ def next_hop(ways: Ways) -> Callable[[Queued, str], NextHop]:
         if relaying.shared(address) and ways.route.is_here(address):
             return LOCAL
         return relaying.next_hop(queued.envelope.reverse_path, address)
-
-    return find
-
-
-def hop_of(table: Relaying) -> HopOf:
-    """The key of a next hop, for who does not know the accounts."""
-
-    def find(queued: Queued, target: Target) -> str:
-        if queued.via:
-            return table.through(queued.via, target.address).key
-        return table.next_hop(queued.envelope.reverse_path, target.address).key
 
     return find
 

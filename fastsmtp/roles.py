@@ -75,6 +75,7 @@ from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.trace import keeping as traces
 from fastsmtp.trace.ring import Trace
+from fastsmtp.ways import relaying
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
@@ -200,7 +201,7 @@ class People:
             lambda name: lookup(name) is not None,
             passed=passed(config.relay_domains, self._fault),
         )
-        self.relaying = queueing.relaying(config)
+        self.relaying = relaying(config)
         self.relay_domains = config.relay_domains
 
     def resolve(self, address: str) -> Verdict:

@@ -20,10 +20,10 @@ from fastsmtp.delivery.relay import Relay, Sink
 from fastsmtp.net.dns import Resolver
 from fastsmtp.net.exchangers import HostsFile, Ours, Search
 from fastsmtp.policy.relaying import Relaying
-from fastsmtp.queueing import relaying
 from fastsmtp.roles import Process, at_once, listening, running
 from fastsmtp.store.base import Blob
 from fastsmtp.store.lmdb import LmdbStore
+from fastsmtp.ways import relaying
 
 Table = Callable[[], Relaying]
 """The relay table that is in use."""

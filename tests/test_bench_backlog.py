@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fastsmtp import config
-from fastsmtp.cli.access import reading
+from fastsmtp.cli.reading import reading
 from fastsmtp.queue import moves
 from fastsmtp.queue.listing import gauges, top
 from fastsmtp.queue.message import State

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from fastsmtp.queue import moves, selection
 from fastsmtp.queue.message import (
@@ -216,6 +217,7 @@ ENTRIES: Final = st.builds(
     *(NUMBERS, st.sampled_from(list(moves.LETTERS)), NUMBERS),
     st.lists(TARGETS, max_size=20).map(tuple),
     done=st.lists(st.integers(0, 2**40), max_size=3).map(tuple),
+    via=st.sampled_from(["", "smtp:[mail.test]:2525"]),
 )
 FILTERS: Final = st.builds(
     Filter,
@@ -224,6 +226,7 @@ FILTERS: Final = st.builds(
     domain=st.none() | st.sampled_from(["y.test", "Z.test", "ü.test", "k.test"]),
     error=st.none() | WORDS | st.sampled_from(["BUSY", "köln", "5.1"]),
     attempts=NUMBERS,
+    state=st.none() | st.sampled_from(list(moves.LETTERS)),
     before=st.none() | NUMBERS,
     since=st.none() | NUMBERS,
     larger=st.none() | NUMBERS,
@@ -232,7 +235,7 @@ FILTERS: Final = st.builds(
 
 
 def passes(wanted: Filter, value: bytes) -> bool:
-    return bool(Sieve(wanted).passes([(b"m", value)]))
+    return Sieve(wanted).fits(value)
 
 
 @settings(max_examples=500)
@@ -267,9 +270,78 @@ def test_an_entry_that_is_cut_is_not_read_past_its_end(
     passes(wanted, whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
-def test_the_sieve_keeps_rows_as_they_are() -> None:
-    row = (b"m1", encode_queued(queued(target("a@y.test"))))
-    other = (b"m2", encode_queued(queued(target("a@z.test"))))
-    assert Sieve(Filter(domain="y.test")).passes([row, other]) == [row]
-    assert Sieve(Filter()).passes([row, other]) == [row, other]
-    assert Sieve(Filter(sender="")).passes([row]) == []
+HOPS: Final = st.sampled_from(["smtp:y.test", "smtp:z.test", "smtp:[mail.test]:2525"])
+
+
+@settings(max_examples=300)
+@given(
+    ENTRIES,
+    st.dictionaries(st.sampled_from(["y.test", "Y.test", "z.test", "k.test"]), HOPS),
+    st.booleans(),
+    FILTERS,
+    st.sampled_from(["y.test", "z.test", "mail.test", "nowhere.test"]),
+)
+def test_what_goes_to_a_next_hop_passes_the_sieve(
+    entry: Queued, table: dict[str, str], by_sender: bool, wanted: Filter, hop: str
+) -> None:
+    """The sieve is told by domain, or by domain and sender where that decides."""
+
+    def at(domain: str, sender: str | None) -> str | None:
+        if by_sender and sender is None:
+            return None
+        return table.get(domain, f"smtp:{sender}" if by_sender else "smtp:else.test")
+
+    def of(queued: Queued, target: Target) -> str:
+        path = queued.envelope.reverse_path if by_sender else None
+        return queued.via or at(target.address.rpartition("@")[2], path) or ""
+
+    wanted = replace(wanted, hop=hop)
+    sight = Sight(hop_of=of, hop_at=at)
+    fits = Sieve(wanted, selection._leads_at(hop, sight)).fits(encode_queued(entry))
+    taken = wanted.takes(Entry(1, entry.state, entry), of)
+    assert fits or not taken
+
+
+def test_the_table_is_asked_once_for_each_domain_and_sender() -> None:
+    asked: list[tuple[bytes, bytes | None]] = []
+
+    def leads(domain: bytes, sender: bytes | None) -> bool | None:
+        asked.append((domain, sender))
+        return None if domain == b"z.test" and sender is None else domain == b"y.test"
+
+    fits = Sieve(Filter(hop="any"), leads).fits
+    values = [
+        encode_queued(queued(target(address), sender=sender))
+        for address in ("a@y.test", "a@w.test", "a@z.test")
+        for sender in ("s@x.test", "t@x.test", "s@x.test")
+    ]
+    assert [fits(value) for value in values] == [True] * 3 + [False] * 6
+    z = b"z.test"
+    assert asked == [
+        *((b"y.test", None), (b"w.test", None), (z, None)),
+        *((z, b"s@x.test"), (z, b"t@x.test")),
+    ]
+    assert fits(encode_queued(queued(target("a@w.test"), via="smtp://there")))
+
+
+def test_the_sieve_looks_at_the_state_it_rests_in() -> None:
+    value = encode_queued(queued(target("a@y.test"), state=State.HOLD))
+    assert Sieve(Filter(state=State.HOLD)).fits(value)
+    assert Sieve(Filter(state=State.ACTIVE)).fits(value)  # only the keeper knows
+    assert not Sieve(Filter(state=State.DEFERRED)).fits(value)
+
+
+def test_trouble_of_who_is_asked_is_told() -> None:
+    def leads(domain: bytes, sender: bytes | None) -> bool | None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Sieve(Filter(hop="any"), leads).fits(encode_queued(queued(target("a@y.test"))))
+
+
+def test_a_sieve_without_a_wish_lets_all_through() -> None:
+    value = encode_queued(queued(target("a@y.test")))
+    assert Sieve(Filter()).fits(value)
+    assert Sieve(Filter(domain="y.test")).fits(value)
+    assert not Sieve(Filter(domain="z.test")).fits(value)
+    assert not Sieve(Filter(sender="")).fits(value)

@@ -2,8 +2,9 @@
 
 from test_queue_selection import NOW, enter, run, target
 
+from fastsmtp.queue.listing import NAMES
 from fastsmtp.queue.message import State
-from fastsmtp.queue.shape import NAMES, shapes
+from fastsmtp.queue.shape import shapes
 from fastsmtp.store import keys
 from fastsmtp.store.memory import MemoryStore
 

@@ -13,10 +13,12 @@ cdef enum:  # fields of Queued, of Envelope and of Target, in their order
     TARGETS = 4
     RECIPIENTS = 1
     ARRIVED = 2
+    VIA = 7
     STANDING = 2
     ATTEMPTS = 3
     ERROR = 5
     DEPTH = 64  # arrays in each other; an entry has 3
+    WAYS = 100_000  # answers that are remembered
 
 cdef enum Verdict:
     NO
@@ -196,12 +198,21 @@ cdef bytes ascii(object text):
 cdef class Sieve:
     """See sieve.pyi."""
 
-    cdef bytes kept_sender, kept_recipient, kept_domain, kept_error
-    cdef Text sender, recipient, domain, error
+    cdef bytes kept_sender, kept_recipient, kept_domain, kept_error, kept_state
+    cdef Text sender, recipient, domain, error, state
     cdef int64_t before, since, larger, smaller, attempts
     cdef bint null_sender, waiting
+    cdef Text path  # of the entry that is being looked at
+    cdef object leads
+    cdef dict ways  # what `leads` said
 
-    def __init__(self, wanted):
+    def __init__(self, wanted, leads=None):
+        self.leads = leads
+        self.ways = {}
+        self.kept_state = ascii(wanted.state)
+        if self.kept_state == b"active":
+            self.kept_state = b""
+        self.state = pattern(self.kept_state)
         self.kept_sender = ascii(wanted.sender)
         self.null_sender = wanted.sender == ""
         self.kept_recipient = ascii(wanted.recipient)
@@ -218,23 +229,18 @@ cdef class Sieve:
         self.smaller = -1 if wanted.smaller is None else wanted.smaller
         self.attempts = wanted.attempts
         asked = self.recipient.n or self.domain.n or self.error.n or self.attempts
-        self.waiting = bool(asked)
+        self.waiting = bool(asked) or leads is not None
 
-    def passes(self, list rows not None):
+    def fits(self, bytes value not None):
         """See sieve.pyi."""
-        cdef list found = []
-        cdef bytes value
         cdef Reader reader
-        for row in rows:
-            value = (<tuple>row)[1]
-            reader.at = <const uint8_t*>PyBytes_AS_STRING(value)
-            reader.end = reader.at + PyBytes_GET_SIZE(value)
-            if self.may_fit(&reader):
-                found.append(row)
-        return found
+        reader.at = <const uint8_t*>PyBytes_AS_STRING(value)
+        reader.end = reader.at + PyBytes_GET_SIZE(value)
+        return self.may_fit(&reader)
 
-    cdef bint may_fit(self, Reader* r) noexcept:
+    cdef bint may_fit(self, Reader* r) except -1:
         cdef uint64_t fields
+        cdef Text state, via
         cdef int64_t octets
         cdef int envelope
         if not read_array(r, &fields) or fields <= TARGETS:
@@ -246,11 +252,44 @@ cdef class Sieve:
             return True
         if octets < self.larger or 0 <= self.smaller < octets:
             return False
+        if not read_text(r, &state):
+            return True
+        if self.state.n and equals(state, self.state) == NO:
+            return False
         if not self.waiting:
             return True
-        if not skip(r, TARGETS - OCTETS - 1):  # the state, when it is due
+        if not skip(r, 1):  # when it is due
             return True
-        return self.a_target_fits(r)
+        if self.a_target_fits(r):
+            return True
+        if self.leads is None or fields <= VIA:
+            return False
+        if not skip(r, VIA - TARGETS - 1) or not read_text(r, &via):
+            return True
+        return via.n > 0  # an operator chose a next hop
+
+    cdef bint goes_there(self, Text address) except -1:
+        """Whether mail for an address may go to the next hop that is asked for."""
+        cdef uint64_t at = address.n
+        while at and address.at[at - 1] != c"@":
+            at -= 1
+        domain = (<const char*>address.at)[at : address.n] if at else b""
+        found = self.ways.get(domain, self)
+        if found is self:
+            found = self.remember(domain, self.leads(domain, None))
+        if found is not None:
+            return found
+        path = (<const char*>self.path.at)[: self.path.n]
+        found = self.ways.get((domain, path))
+        if found is None:
+            found = self.remember((domain, path), bool(self.leads(domain, path)))
+        return found
+
+    cdef object remember(self, object key, object said):
+        if len(self.ways) >= WAYS:
+            self.ways.clear()
+        self.ways[key] = said
+        return said
 
     cdef int envelope_fits(self, Reader* r) noexcept:
         """YES: so far it fits, and what follows the envelope is read next."""
@@ -261,6 +300,7 @@ cdef class Sieve:
             return MAYBE
         if not read_text(r, &path) or not skip(r, 1) or not read_number(r, &arrived):
             return MAYBE
+        self.path = path
         if arrived < self.since or 0 <= self.before <= arrived:
             return NO
         if self.null_sender and path.n:
@@ -269,7 +309,7 @@ cdef class Sieve:
             return NO
         return YES if skip(r, fields - ARRIVED - 1) else MAYBE
 
-    cdef bint a_target_fits(self, Reader* r) noexcept:
+    cdef bint a_target_fits(self, Reader* r) except -1:
         cdef uint64_t count, fields
         cdef Text address, recipient, error
         cdef int64_t standing, attempts
@@ -293,10 +333,11 @@ cdef class Sieve:
                 continue
             if self.domain.n and ends_with(address, self.domain) == NO:
                 continue
-            if not self.recipient.n:
-                return True
-            if whole_or_domain(address, self.recipient) != NO:
-                return True
-            if whole_or_domain(recipient, self.recipient) != NO:
+            if self.recipient.n and (
+                whole_or_domain(address, self.recipient) == NO
+                and whole_or_domain(recipient, self.recipient) == NO
+            ):
+                continue
+            if self.leads is None or self.goes_there(address):
                 return True
         return False

@@ -1,9 +1,8 @@
-"""How a command gets at the store: for reading, or for operations that write.
+"""How a command gets at the store for operations that write; see `cli.reading`.
 
-Reading opens the index beside a server that may be running. Writing goes over the
-control socket while a server runs; else the command takes the lock of the data
-directory and is the keeper itself for a moment. Root acts as the owner of the data
-directory, so that no file in it ever belongs to root.
+Writing goes over the control socket while a server runs; else the command takes the
+lock of the data directory and is the keeper itself for a moment. Root acts as the owner
+of the data directory, so that no file in it ever belongs to root.
 """
 
 import asyncio
@@ -12,10 +11,11 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastsmtp import queueing
+from fastsmtp import queueing, ways
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.cells import fresh
 from fastsmtp.cli import Failure
+from fastsmtp.cli.reading import demand_data
 from fastsmtp.cli.remote import Local, Remote
 from fastsmtp.config import Config
 from fastsmtp.delivery import counts as deliveries
@@ -36,24 +36,9 @@ from fastsmtp.store.lmdb import LmdbStore, lock, next_epoch
 
 
 @asynccontextmanager
-async def reading(config: Config) -> AsyncIterator[LmdbStore]:
-    """The store, open for reading, while it is served or not.
-
-    Only opening it makes files (LMDB's table of readers), so only that is done as the
-    owner: what a command writes elsewhere belongs to who calls it."""
-    _demand_data(config)
-    with as_owner(config.data):
-        store = LmdbStore.read(config.data, config.store)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
-@asynccontextmanager
 async def operations(config: Config) -> AsyncIterator[Remote | Local]:
     """The operations, run by the server if there is one, else here."""
-    _demand_data(config)
+    demand_data(config)
     try:
         remote = await Remote.connect(config.run)
     except PermissionError:
@@ -79,16 +64,8 @@ def hands(config: Config, store: LmdbStore) -> Hands:
         Schedule(store, queueing.now_ms, LoopAlarm()),
         queueing.notices(config, store).bounce,
         fresh(events.CELLS),
-        queueing.hop_of(queueing.relaying(config)),
+        ways.hop_of(ways.relaying(config)),
     )
-
-
-def _demand_data(config: Config) -> None:
-    if not config.data.is_dir():
-        raise Failure(
-            f"{config.data} is not there",
-            f"mkdir -m 700 {config.data}, and give it to the user that serves",
-        )
 
 
 @asynccontextmanager

@@ -183,14 +183,15 @@ class Search:
 async def searching(
     config: "Config", args: argparse.Namespace
 ) -> AsyncIterator[Search]:
-    from fastsmtp import queueing
-    from fastsmtp.cli.access import reading
+    from fastsmtp import ways
+    from fastsmtp.cli.reading import reading
     from fastsmtp.queue.selection import Sight
 
     active = await being_tried(config)
-    hop_of = queueing.hop_of(queueing.relaying(config))
+    table = ways.relaying(config)
+    sight = Sight(active, ways.hop_of(table), hop_at=ways.hop_at(table))
     async with reading(config) as store:
-        yield Search(store, Sight(active, hop_of), args)
+        yield Search(store, sight, args)
 
 
 async def being_tried(config: "Config") -> frozenset[int]:

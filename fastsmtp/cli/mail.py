@@ -96,8 +96,8 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
 async def _rows(
     config: Config, args: argparse.Namespace
 ) -> AsyncIterator[dict[str, Any]]:
-    from fastsmtp.cli.access import reading
     from fastsmtp.cli.contents import Contents, flag_names, summary
+    from fastsmtp.cli.reading import reading
 
     async with reading(config) as store:
         contents = await Contents.open(store, args.address, args.mailbox)
@@ -113,8 +113,8 @@ async def _rows(
 
 
 async def _show(config: Config, args: argparse.Namespace) -> int:
-    from fastsmtp.cli.access import reading
     from fastsmtp.cli.contents import Contents
+    from fastsmtp.cli.reading import reading
 
     async with reading(config) as store:
         contents = await Contents.open(store, args.address, args.mailbox)

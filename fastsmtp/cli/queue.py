@@ -136,8 +136,8 @@ def _row(entry: Any) -> dict[str, Any]:
 
 
 async def _show(config: Config, args: argparse.Namespace) -> int:
-    from fastsmtp import queueing
-    from fastsmtp.cli.access import reading
+    from fastsmtp import ways
+    from fastsmtp.cli.reading import reading
     from fastsmtp.queue.selection import show
 
     (id,) = numbers([args.id])
@@ -150,7 +150,7 @@ async def _show(config: Config, args: argparse.Namespace) -> int:
             f"it was delivered, or never accepted here; `fastsmtp why {args.id}`",
         )
     queued, envelope = entry.queued, entry.queued.envelope
-    hop_of = queueing.hop_of(queueing.relaying(config))
+    hop_of = ways.hop_of(ways.relaying(config))
     targets = [_target(t, envelope, hop_of(queued, t)) for t in queued.targets]
     found = {**_row(entry), "client": envelope.client, "helo": envelope.helo}
     found |= {name: getattr(envelope, name) for name in MAIL_PARAMETERS}

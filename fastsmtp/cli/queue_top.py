@@ -41,7 +41,7 @@ def run(config: Config, args: argparse.Namespace) -> int:
 
 
 async def _rows(config: Config, most: int) -> list[dict[str, Any]]:
-    from fastsmtp.cli.access import reading
+    from fastsmtp.cli.reading import reading
     from fastsmtp.queue.shape import shapes
 
     async with reading(config) as store:
@@ -60,7 +60,7 @@ async def _rows(config: Config, most: int) -> list[dict[str, Any]]:
 
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
-    from fastsmtp.queue.shape import NAMES
+    from fastsmtp.queue.listing import NAMES
 
     if as_json:
         listing(rows, True, {}, "")

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from fastsmtp.cli import OK, Failure, maildir, mbox
-from fastsmtp.cli.access import operations, reading
+from fastsmtp.cli.access import operations
 from fastsmtp.cli.contents import Contents, sender
 from fastsmtp.cli.letter import Letter, private
+from fastsmtp.cli.reading import reading
 from fastsmtp.cli.remote import Caller, ask
 from fastsmtp.cli.terminal import Progress
 from fastsmtp.config import Config

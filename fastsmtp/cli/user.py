@@ -127,7 +127,7 @@ async def _list(config: Config, as_json: bool) -> int:
 async def accounts(config: Config) -> AsyncIterator[dict[str, Any]]:
     """One row for each account."""
     from fastsmtp.auth.accounts import decode_account
-    from fastsmtp.cli.access import reading
+    from fastsmtp.cli.reading import reading
     from fastsmtp.mailbox import account
     from fastsmtp.mailbox.values import decode_head
     from fastsmtp.store import keys
@@ -165,7 +165,7 @@ async def _remove(config: Config, address: str, yes: bool) -> int:
 
 async def _messages(config: Config, address: str) -> int:
     """How many an account has; `Failure` when there is no such account."""
-    from fastsmtp.cli.access import reading
+    from fastsmtp.cli.reading import reading
     from fastsmtp.mailbox.values import decode_head
     from fastsmtp.serve.control import Declined
     from fastsmtp.serve.operations import find

@@ -251,6 +251,10 @@ class Relaying:
             hop = self._known[domain, number] = self._find(domain, number)
         return hop
 
+    def asks_sender(self, domain: str) -> bool:
+        """Whether mail for a domain may go to several next hops, by who sends it."""
+        return any(self._rows[n].senders is not None for n in self._fitting(domain))
+
     def shared(self, address: str) -> bool:
         """Whether it is in a domain that is local and relayed: `next_hop` speaks of
         those who are not here."""
@@ -287,12 +291,8 @@ class Relaying:
 
     def _number(self, reverse_path: str, domain: str) -> int:
         """Which row; -1 for none."""
-        name = domain if domain.startswith("[") else in_dns(domain) or domain
-        numbers = {
-            n for pattern in patterns_of(name) for n in self._numbers.get(pattern, ())
-        }
         senders: frozenset[str] | None = None
-        for number in sorted(numbers):
+        for number in self._fitting(domain):
             wanted = self._rows[number].senders
             if wanted is None:
                 return number
@@ -300,6 +300,13 @@ class Relaying:
             if wanted & senders:
                 return number
         return -1
+
+    def _fitting(self, domain: str) -> list[int]:
+        """The rows that name a domain, in order."""
+        name = domain if domain.startswith("[") else in_dns(domain) or domain
+        return sorted(
+            {n for pattern in patterns_of(name) for n in self._numbers.get(pattern, ())}
+        )
 
     def _find(self, domain: str, number: int) -> NextHop:
         address = literal(domain)

@@ -5,16 +5,20 @@ from typing import Final, NamedTuple
 
 from fastsmtp.queue.message import State
 from fastsmtp.queue.moves import MINUTE, STATES, decode_counted
+from fastsmtp.queue.sums import Depths
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
-PAGE: Final = 500
+PAGE: Final = 2000
 
 AGES: Final = (
     *(("1m", 60), ("5m", 300), ("15m", 900), ("30m", 1800), ("1h", 3600)),
     *(("4h", 14_400), ("1d", 86_400), ("5d", 432_000)),
 )
 """Upper edges in seconds; what is older is in "+Inf"."""
+
+EDGES: Final = tuple(edge for _, edge in AGES)
+NAMES: Final = (*(name for name, _ in AGES), "+Inf")
 
 
 @dataclass(slots=True)
@@ -25,9 +29,7 @@ class Depth:
     messages: int = 0
     octets: int = 0
     oldest: int = 0
-    ages: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys([*(age for age, _ in AGES), "+Inf"], 0)
-    )
+    ages: dict[str, int] = field(default_factory=lambda: dict.fromkeys(NAMES, 0))
 
     def count(self, minute: int, messages: int, octets: int, now: int) -> None:
         self.messages += messages
@@ -48,18 +50,22 @@ async def gauges(store: Store, now: int) -> dict[State, Depth]:
 
     Reads one counter for each state and minute, never the entries. What is active is
     counted in the state it rested in: see `actives.move`."""
-    counted: dict[tuple[State, int], tuple[int, int]] = {}
+    sums = sums_at(now)
     at, end = b"c", keys.after(b"c")
     while found := await store.scan(keys.QUEUE, at, end, PAGE):
-        for key, value in found:
-            minute = int.from_bytes(key[2:6], "big")
-            counted[STATES[key[1:2]], minute] = decode_counted(value)
+        sums.add(found)
         at = found[-1][0] + b"\x00"
     depths = {state: Depth() for state in State}
-    for (state, minute), (messages, size) in counted.items():
-        if messages > 0:
-            depths[state].count(minute, messages, size, now)
+    for letter, state in STATES.items():
+        messages, octets, oldest, *ages = sums.of(letter)
+        named = dict(zip(NAMES, ages, strict=True))
+        depths[state] = Depth(messages, octets, oldest, named)
     return depths
+
+
+def sums_at(now: int) -> Depths:
+    """Counts by state and age at `now` (milliseconds, wall clock)."""
+    return Depths(b"".join(STATES), EDGES, now // 1000)
 
 
 class Top(NamedTuple):

@@ -1,16 +1,15 @@
 """Where the queue waits, and for how long: destinations by the age of their mail."""
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from fastsmtp.queue.listing import AGES, age_of, top
-from fastsmtp.queue.moves import MINUTE
+from fastsmtp.queue.listing import NAMES, sums_at, top
+from fastsmtp.queue.message import State
+from fastsmtp.queue.moves import LETTERS, STATES
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
 PAGE: Final = 5000  # rows of some 50 octets
-NAMES: Final = (*(name for name, _ in AGES), "+Inf")
 
 
 @dataclass(slots=True)
@@ -58,15 +57,15 @@ async def suspensions(store: Store) -> set[str]:
 
 
 async def _read_ages(store: Store, one: Shape, now: int) -> None:
-    minutes: Counter[bytes] = Counter()
+    sums = sums_at(now)
     at = keys.waiting(one.name)
     end = keys.after(at)
     while rows := await store.scan(keys.QUEUE, at, end, PAGE):
-        minutes.update(value[:5] for _, value in rows)
+        sums.add_rows(rows)
         at = rows[-1][0] + b"\x00"
-    one.ages = dict.fromkeys(NAMES, 0)
-    for head, messages in minutes.items():
-        second = int.from_bytes(head[1:5], "big") * MINUTE // 1000
-        one.ages[age_of(now // 1000 - second)] += messages
-        if head[:1] == b"h":
-            one.held += messages
+    for letter in STATES:
+        messages, _, _, *ages = sums.of(letter)
+        for name, aged in zip(NAMES, ages, strict=True):
+            one.ages[name] = one.ages.get(name, 0) + aged
+        if letter == LETTERS[State.HOLD]:
+            one.held = messages

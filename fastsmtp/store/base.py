@@ -202,6 +202,10 @@ class Spool(Protocol):
     def abort(self) -> None: ...
 
 
+Fits = Callable[[bytes], bool]
+"""Whether a value is meant."""
+
+
 class Store(Protocol):
     """One open store in one process. Methods that are not async never block."""
 
@@ -278,6 +282,16 @@ class Store(Protocol):
     async def scan(
         self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]: ...
+
+    async def sift(
+        self, part: int, lo: bytes, hi: bytes, limit: int, fits: Fits
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        """Look at up to `limit` rows of [lo, hi): those whose value fits, and the key
+        to go on with; None when there are no more.
+
+        For looking through very many rows: what does not fit costs next to nothing.
+        `fits` has no effects, for it may be asked about values outside of the range."""
+        ...
 
     async def blob_open(self, id: int) -> Blob:
         """Raises `KeyError` when no blob has this id."""

@@ -23,6 +23,7 @@ from fastsmtp.store.base import (
     Blob,
     Check,
     Done,
+    Fits,
     Kind,
     Record,
     added,
@@ -317,6 +318,13 @@ class MemoryStore:
         if reverse:
             found.reverse()
         return [(key, held.values[key]) for key in found[:limit]]
+
+    async def sift(
+        self, part: int, lo: bytes, hi: bytes, limit: int, fits: Fits
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        rows = await self.scan(part, lo, hi, limit)
+        more = rows[-1][0] + b"\0" if rows and len(rows) == limit else None
+        return [row for row in rows if fits(row[1])], more
 
     def _part(self, part: int) -> Partition:
         return self.disk.parts.setdefault(part, Partition())

@@ -16,6 +16,7 @@ from fastsmtp.store.base import (
     Blob,
     Check,
     Done,
+    Fits,
     Kind,
     Written,
 )
@@ -99,6 +100,11 @@ class NullStore:
         self, part: int, lo: bytes, hi: bytes, limit: int, reverse: bool = False
     ) -> list[tuple[bytes, bytes]]:
         return []
+
+    async def sift(
+        self, part: int, lo: bytes, hi: bytes, limit: int, fits: Fits
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        return [], None
 
     async def blob_open(self, id: int) -> Blob:
         raise KeyError(id)

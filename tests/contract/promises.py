@@ -320,6 +320,34 @@ class Index(OnStore):
         assert await store.get_each(PART, []) == []
 
     @followed
+    async def test_sifting_gives_what_fits_and_where_to_go_on(
+        self, store: Store
+    ) -> None:
+        rows = [(b"%02d" % n, b"%d" % (n % 3)) for n in range(20)]
+        await store.commit(PART, puts=rows)
+        await store.commit(PART + 1, puts=[(b"00", b"0")])
+
+        def fits(value: bytes) -> bool:
+            return value == b"0"
+
+        found, at = await store.sift(PART, b"05", b"15", 4, fits)
+        assert found == [(b"06", b"0")]
+        assert at is not None
+        assert b"08" < at <= b"09"
+        assert await store.sift(PART, at, b"15", 100, fits) == (
+            [(b"09", b"0"), (b"12", b"0")],
+            None,
+        )
+        assert await store.sift(PART, b"05", b"15", 0, fits) == ([], None)
+        assert await store.sift(PART, b"5", HI, 9, fits) == ([], None)
+        assert await store.sift(PART, b"15", b"15", 9, fits) == ([], None)
+        found, at = await store.sift(PART, LO, HI, 20, fits)
+        assert found == [row for row in rows if row[1] == b"0"]
+        if at is not None:
+            assert await store.sift(PART, at, HI, 20, fits) == ([], None)
+        assert await store.sift(PART - 1, LO, HI, 9, fits) == ([], None)
+
+    @followed
     async def test_a_scan_goes_backwards_too(self, store: Store) -> None:
         await store.commit(PART, puts=[(b"%02d" % n, b"") for n in range(20)])
         back = [k for k, _ in await store.scan(PART, b"05", b"15", 3, reverse=True)]

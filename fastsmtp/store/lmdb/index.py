@@ -18,6 +18,7 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple, Self
@@ -26,7 +27,7 @@ import lmdb
 
 from fastsmtp.errors import FormatTooNew, Misused, StoreUnavailable
 from fastsmtp.store import keys
-from fastsmtp.store.base import Adds, added
+from fastsmtp.store.base import Adds, Fits, added
 from fastsmtp.store.options import StoreOptions
 
 # lmdb 3 imports this at its first open, when root may be another user already, who
@@ -284,6 +285,26 @@ class Index:
     ) -> list[tuple[bytes, bytes]]:
         with self.env.begin(db=self.main) as txn:
             return scan_in(txn, part, lo, hi, limit, reverse=reverse)
+
+    def sift(
+        self, part: int, lo: bytes, hi: bytes, limit: int, fits: Fits
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        """See `base.Store`. A key is made of what fits alone, which halves the time a
+        row takes; so values of up to `limit` rows behind `hi` are looked at, too."""
+        prefix = u64(part)
+        high = prefix + hi
+        found: list[tuple[bytes, bytes]] = []
+        with self.env.begin(db=self.main) as txn, txn.cursor() as cursor:
+            if limit <= 0 or not cursor.set_range(prefix + lo):
+                return found, None
+            values = islice(cursor.iternext(keys=False), limit)
+            for value in filter(fits, values):
+                key = cursor.key()
+                if key >= high:
+                    return found, None
+                found.append((key[8:], value))
+            last = cursor.key()  # empty when there are no more rows at all
+        return found, last[8:] + b"\0" if b"" < last < high else None
 
     def get_each(self, part: int, keys: Sequence[bytes]) -> list[bytes | None]:
         prefix = u64(part)

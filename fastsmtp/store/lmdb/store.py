@@ -25,6 +25,7 @@ from fastsmtp.store.base import (
     Blob,
     Check,
     Done,
+    Fits,
     Kind,
     keeping,
 )
@@ -264,6 +265,14 @@ class LmdbStore:
     ) -> list[tuple[bytes, bytes]]:
         try:
             return self.index.scan(part, lo, hi, limit, reverse)
+        except lmdb.Error as error:
+            raise StoreUnavailable(f"the index failed: {error}") from error
+
+    async def sift(
+        self, part: int, lo: bytes, hi: bytes, limit: int, fits: Fits
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+        try:
+            return self.index.sift(part, lo, hi, limit, fits)
         except lmdb.Error as error:
             raise StoreUnavailable(f"the index failed: {error}") from error
 
