@@ -16,7 +16,7 @@ from fastsmtp.delivery.jobs import Job, Key, job_of
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.record import TROUBLE, Recorder
 from fastsmtp.delivery.worker import LocalAttempts
-from fastsmtp.errors import Damaged, StoreUnavailable
+from fastsmtp.errors import Conflict, Damaged, StoreUnavailable
 from fastsmtp.policy.relaying import NextHop
 from fastsmtp.queue import backoff, moves
 from fastsmtp.queue import counts as events
@@ -114,8 +114,8 @@ class Dispatcher:
     async def run(self) -> None:
         """Until cancelled."""
         await self.schedule.load()
-        await self._restamp()
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._restamp())
             group.create_task(self._recorder.run())
             group.create_task(self._deliver_here())
             while True:
@@ -129,7 +129,7 @@ class Dispatcher:
         """Hand out what is due, then wait until more can be."""
         schedule = self.schedule
         if self._clock.look(schedule.now(), self._steady()) < 0:
-            await self._restamp()
+            self._soon(self._restamp())
         schedule.alarm.reset()  # before reading: what comes after rings again
         while (room := self._options.active - self._active) > 0:
             taken = await schedule.take(room)
@@ -142,18 +142,33 @@ class Dispatcher:
 
     async def _restamp(self) -> None:
         """The clock went back: what was to be tried by the old one is due now, unless
-        somebody asked for a later release. Else it would wait for the years to come."""
+        somebody asked for a later release. Else it would wait for the years to come.
+        That may be the whole queue, so it is done beside the rounds, and in portions.
+        """
         now = self.schedule.now()
         horizon = now + backoff.longest(self._options.retry)
         for name in self.schedule.names():
-            async for id in self.schedule.overdue(name, horizon):
-                await self._make_due(id, now)
+            async for ids in self.schedule.overdue(name, horizon):
+                await self._make_due(ids, now)
+                self.schedule.noted((name,))
 
-    async def _make_due(self, id: int, now: int) -> None:
-        held = self._recorder.read(id)
-        if held is not None and held.queued.envelope.release <= now:
-            queued = due_now(held.queued, now)
-            await moves.make(self._store, moves.revise(held, queued))
+    async def _make_due(self, ids: list[int], now: int) -> None:
+        """All at once; again when somebody else has changed one of them meanwhile."""
+        while True:
+            move = moves.Move()
+            for id in ids:
+                held = self._recorder.read(id)
+                if held is not None and held.queued.envelope.release <= now:
+                    move.join(moves.revise(held, due_now(held.queued, now)))
+            try:
+                if move.puts:
+                    await moves.make(self._store, move)
+                return
+            except Conflict:
+                continue
+            except StoreUnavailable as error:
+                self._told.failed(0, "", error)
+                await self.schedule.alarm.rest(TROUBLE)
 
     # handing out
 

@@ -266,7 +266,7 @@ class Schedule:
                 found.append(id)
         return found
 
-    async def overdue(self, name: str, horizon: int) -> AsyncIterator[int]:
+    async def overdue(self, name: str, horizon: int) -> AsyncIterator[list[int]]:
         """Messages whose next attempt there is behind `horizon` (ms, wall clock); read
         in pages, so they may be moved meanwhile."""
         lo, hi = keys.waiting(name), keys.waiting(name, keys.HELD)
@@ -274,8 +274,7 @@ class Schedule:
             rank = last[0][0][-17]
             at = keys.due(name, rank, horizon + 1, 0)
             while page := await self._store.scan(keys.QUEUE, at, hi, TURN):
-                for key, _ in page:
-                    yield keys.parse_due(key).id
+                yield [keys.parse_due(key).id for key, _ in page]
                 at = page[-1][0] + b"\0"
             hi = keys.waiting(name, rank)
 
