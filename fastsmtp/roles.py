@@ -53,8 +53,8 @@ from fastsmtp.policy.recipients import Recipients, Verdict
 from fastsmtp.policy.senders import Senders
 from fastsmtp.pop3.counts import LISTENERS as POP3
 from fastsmtp.pulse import Pulse
-from fastsmtp.queue import actives, layout, listing
-from fastsmtp.queue.message import State, queue_id
+from fastsmtp.queue import layout
+from fastsmtp.queue.message import queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.serve.callahead import Asker, CallAhead
@@ -81,7 +81,6 @@ T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
 """Listening sockets by kind of listener (`doors.KINDS`)."""
 UNDER_WAY: Final = 30.0  # seconds that operations of commands may still take
-FULLEST: Final = 20  # destinations that have a metric of their own
 LOOK: Final = 0.25  # seconds between looks at the store's health
 
 
@@ -542,29 +541,3 @@ async def drain(doors: Iterable[Serving], grace: float) -> None:
 async def leave(doors: Iterable[Serving], grace: float) -> None:
     """Others accept on these sockets now: what is here has `grace` seconds more."""
     await asyncio.gather(*(door.retire(grace) for door in doors))
-
-
-def fullest(store: LmdbStore) -> list[tuple[str, int]]:
-    """Where most messages wait, and all others as one."""
-    found, others = at_once(listing.top(store, FULLEST))
-    return [(one.name, one.messages) for one in (*found, others)]
-
-
-def depths_of(pages: Pages, store: LmdbStore) -> dict[State, listing.Depth]:
-    """The queue by state, as all processes of this server know it."""
-    depths = at_once(listing.gauges(store, now_ms()))
-    first = metrics.QUEUE.first
-    for page in pages.live():
-        actives.move(depths, pages.read(page.slot)[first:])
-    return depths
-
-
-def at_once(reading: Coroutine[Any, Any, T]) -> T:
-    """The result of reads of a local store, which never suspend (see `store.base`)."""
-    try:
-        reading.send(None)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    reading.close()
-    raise RuntimeError("a read of a local store suspended")

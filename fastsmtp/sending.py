@@ -17,10 +17,11 @@ from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.fitting import fitted
 from fastsmtp.delivery.post import SOCKET, Clerk, Direct, Senders
 from fastsmtp.delivery.relay import Relay, Sink
+from fastsmtp.depths import at_once
 from fastsmtp.net.dns import Resolver
 from fastsmtp.net.exchangers import HostsFile, Ours, Search
 from fastsmtp.policy.relaying import Relaying
-from fastsmtp.roles import Process, at_once, listening, running
+from fastsmtp.roles import Process, listening, running
 from fastsmtp.store.base import Blob
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.ways import relaying

@@ -23,13 +23,13 @@ import msgspec
 
 from fastsmtp import __version__, config, metrics
 from fastsmtp.config import Config, Problem
+from fastsmtp.depths import Crowded, depths_of
 from fastsmtp.glance.figures import Figures, figures
 from fastsmtp.net.certificates import Expiries
 from fastsmtp.outset import Outset
 from fastsmtp.pages import Page, Pages
 from fastsmtp.pop3 import counts as pop3_counts
 from fastsmtp.report import Report
-from fastsmtp.roles import depths_of, fullest
 from fastsmtp.scrape import Depth, Scrape
 from fastsmtp.serve.control import Declined, Octets, Operation, Summary
 from fastsmtp.smtp import counts
@@ -253,6 +253,7 @@ class Knowledge:
         self.scrape = scrape
         self.report = report
         self._store = store
+        self._crowded = Crowded(store)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """One for each process that lives."""
@@ -275,7 +276,7 @@ class Knowledge:
             depths = depths_of(self.pages, self._store)
             return {state.value: depth for state, depth in depths.items()}
 
-        return figures(self.pages, depth, lambda: fullest(self._store))
+        return figures(self.pages, depth, self._crowded.fullest)
 
     def queue(self) -> dict[str, int]:
         """Messages by state; `incoming` is durable and not yet in the index."""

@@ -13,13 +13,14 @@ from typing import Final
 import fastsmtp
 from fastsmtp.config import Config
 from fastsmtp.config.meaning_relay import read_secret
+from fastsmtp.depths import Crowded, depths_of
 from fastsmtp.glance.figures import figures
 from fastsmtp.glance.history import HOURS, History
 from fastsmtp.glance.page import KIND, Page, Server
 from fastsmtp.net.certificates import Expiries
 from fastsmtp.queue import listing
 from fastsmtp.queue.message import queue_id
-from fastsmtp.roles import Process, depths_of, fullest
+from fastsmtp.roles import Process
 from fastsmtp.scrape import CONTENT_TYPE, OPEN_TYPE, Scrape, commit
 from fastsmtp.serve.http import Answer, Guard, HttpServer, Route
 from fastsmtp.serve.http import watching as routes
@@ -48,7 +49,7 @@ async def watched(
 
     paths = {"data": config.data, "run": config.run}
     expiries = Expiries(config.tls.certificates).read
-    top = partial(fullest, store)
+    top = Crowded(store).fullest
     scrape = Scrape(process.pages, paths, depth, expiries, top)
     look = partial(figures, process.pages, depth, top)
     history = History(look)

@@ -81,6 +81,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "outset": (EVERYTHING, (), IO),
     "owner": ((), (), IO),
     "queueing": (EVERYTHING, (), IO),
+    "depths": (("metrics", "pages", "queue", "store"), (), IO),
     "ways": (("config", "policy", "queue"), (), ()),
     "roles": (EVERYTHING, ("uvloop",), IO),
     "sending": (EVERYTHING, (), IO),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fastsmtp.queue.listing import EDGES, NAMES, Depth, sums_at
 from fastsmtp.queue.message import State
 from fastsmtp.queue.moves import LETTERS, MINUTE, Counted, Tally
-from fastsmtp.queue.sums import Depths
+from fastsmtp.queue.sums import Depths, Fullest
 from fastsmtp.store import keys
 
 NOW: Final = 28_333_333 * MINUTE
@@ -86,3 +86,30 @@ def test_there_is_room_for_so_many_states_and_edges() -> None:
 
 def test_letters_are_those_of_the_states_a_message_rests_in() -> None:
     assert {State.DEFERRED, State.HOLD, State.SCHEDULED} == set(LETTERS)
+
+
+@given(st.lists(st.integers(0, 9), max_size=60), st.integers(0, 12))
+def test_the_fullest_are_found_whatever_the_pages(
+    waiting: list[int], most: int
+) -> None:
+    counters = [
+        (keys.destination(f"{n}.test"), Counted(messages, n).encode())
+        for n, messages in enumerate(waiting)
+    ]
+    for page in (1, 7, 100):
+        fullest = Fullest(most)
+        for first in range(0, len(counters), page):
+            fullest.add(counters[first : first + page])
+        found, others = fullest.found()
+        order = sorted(range(len(waiting)), key=lambda n: -waiting[n])
+        wanted = [n for n in order[:most] if waiting[n]]
+        assert found == [(f"{n}.test".encode(), waiting[n], n) for n in wanted]
+        left = set(range(len(waiting))) - set(wanted)
+        assert others == (sum(waiting[n] for n in left), sum(left))
+        assert fullest.found() == (found, others)
+
+
+def test_what_is_no_counter_is_told() -> None:
+    for wrong in ((b"", bytes(16)), (b"gx", bytes(15))):
+        with pytest.raises(ValueError, match="not a counter"):
+            Fullest(3).add([wrong])

@@ -7,9 +7,11 @@ from typing import cast
 import pytest
 from fakes import turns_until
 
-from fastsmtp import roles
+from fastsmtp import depths, roles
 from fastsmtp.roles import Process
+from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
+from fastsmtp.store.memory import MemoryStore
 
 
 async def never() -> None:
@@ -92,6 +94,32 @@ def test_a_read_that_never_suspends_is_done_at_once() -> None:
     async def read() -> int:
         return 7
 
-    assert roles.at_once(read()) == 7
+    assert depths.at_once(read()) == 7
     with pytest.raises(RuntimeError, match="suspended"):
-        roles.at_once(asyncio.sleep(0))
+        depths.at_once(asyncio.sleep(0))
+
+
+@pytest.mark.parametrize("destinations", [3, 25])
+def test_a_scrape_reads_a_bounded_number_of_destinations(
+    destinations: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more than that it tells what it found before."""
+    monkeypatch.setattr(depths, "COUNTERS", 10)
+    store = MemoryStore()
+
+    def enter(first: int) -> None:
+        adds = {keys.destination(f"{n}.test"): (1, 9) for n in range(first, first + 5)}
+        asyncio.run(store.commit(keys.QUEUE, adds=adds))
+
+    for first in range(0, destinations, 5):
+        enter(first)
+    crowded = depths.Crowded(cast(LmdbStore, store))
+    empty = 0
+    while not (found := crowded.fullest()):
+        empty += 1
+    assert empty == destinations // 10
+    assert sum(messages for _, messages in found) == -(-destinations // 5) * 5
+    assert found[-1] == ("other", max(0, destinations - depths.FULLEST))
+    enter(100)
+    seen = [sum(n for _, n in crowded.fullest()) for _ in range(empty + 2)]
+    assert seen[-1] == sum(n for _, n in found) + 5

@@ -97,3 +97,56 @@ cdef class Depths:
         """See sums.pyi."""
         cdef int64_t *sums = self.sums[self.place(ord(letter))]
         return [sums[i] for i in range(AGES + self.count + 1)]
+
+
+cdef object by_messages(tuple row):
+    return -row[1]
+
+
+cdef class Fullest:
+    """See sums.pyi."""
+
+    cdef list rows  # (name, messages, octets), some more than are wanted
+    cdef Py_ssize_t most
+    cdef int64_t least  # messages; who has no more is among the others
+    cdef int64_t messages, octets  # of the others
+
+    def __init__(self, Py_ssize_t most):
+        self.rows = []
+        self.most = most
+        self.least = 0
+
+    def add(self, list counters not None):
+        """See sums.pyi."""
+        cdef bytes key, value
+        cdef const uint8_t *at
+        cdef int64_t messages, octets
+        for row in counters:
+            key, value = <tuple?>row
+            if PyBytes_GET_SIZE(key) < 1 or PyBytes_GET_SIZE(value) != COUNTED:
+                raise ValueError("not a counter of the queue")
+            at = <const uint8_t *>PyBytes_AS_STRING(value)
+            messages, octets = number(at, 8), number(at + 8, 8)
+            if messages <= self.least:
+                self.messages += messages
+                self.octets += octets
+                continue
+            self.rows.append((key[1:], messages, octets))
+            if len(self.rows) >= 2 * self.most:
+                self.cut()
+
+    cdef int cut(self) except -1:
+        """Keep those that are wanted; of equal ones the first."""
+        self.rows.sort(key=by_messages)
+        for _, messages, octets in self.rows[self.most :]:
+            self.messages += messages
+            self.octets += octets
+        del self.rows[self.most :]
+        if len(self.rows) == self.most:
+            self.least = self.rows[self.most - 1][1] if self.most else 1 << 62
+        return 0
+
+    def found(self):
+        """See sums.pyi."""
+        self.cut()
+        return list(self.rows), (self.messages, self.octets)

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from fastsmtp.queue.message import State
-from fastsmtp.queue.moves import MINUTE, STATES, decode_counted
-from fastsmtp.queue.sums import Depths
+from fastsmtp.queue.moves import MINUTE, STATES
+from fastsmtp.queue.sums import Depths, Fullest
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
@@ -76,21 +76,40 @@ class Top(NamedTuple):
     octets: int
 
 
+class TopReading:
+    """Finds the destinations where most messages wait, in pieces: there is a counter to
+    read for each destination, and there may be very many."""
+
+    def __init__(self, store: Store, most: int) -> None:
+        self._store = store
+        self._fullest = Fullest(most)
+        self._at = b"g"
+
+    async def read(self, rows: int) -> bool:
+        """Read so many counters more; False when there are no more."""
+        while rows > 0:
+            page = await self._store.scan(
+                keys.QUEUE, self._at, keys.after(b"g"), min(rows, PAGE)
+            )
+            if not page:
+                return False
+            self._fullest.add(page)
+            self._at = page[-1][0] + b"\x00"
+            rows -= len(page)
+        return True
+
+    def found(self) -> tuple[list[Top], Top]:
+        """The fullest first, and all others together ("other")."""
+        found, others = self._fullest.found()
+        return [Top(name.decode(), *of) for name, *of in found], Top("other", *others)
+
+
 async def top(store: Store, most: int) -> tuple[list[Top], Top]:
-    """The destinations where most messages wait, and all others together ("other").
-    Reads one counter for each destination."""
-    found: list[Top] = []
-    others = [0, 0]
-    at, end = b"g", keys.after(b"g")
-    while page := await store.scan(keys.QUEUE, at, end, PAGE):
-        found += [Top(k[1:].decode(), *decode_counted(value)) for k, value in page]
-        found.sort(key=lambda one: -one.messages)
-        for one in found[most:]:
-            others[0] += one.messages
-            others[1] += one.octets
-        del found[most:]
-        at = page[-1][0] + b"\x00"
-    return found, Top("other", *others)
+    """See `TopReading`, all at once."""
+    reading = TopReading(store, most)
+    while await reading.read(PAGE):
+        pass
+    return reading.found()
 
 
 def references(part: int, key: bytes, value: bytes) -> tuple[int, ...]:
