@@ -7,7 +7,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-from fastsmtp import metrics
+from fastsmtp import blocks
 from fastsmtp.pages import Pages
 from fastsmtp.queue import actives, listing
 from fastsmtp.queue.message import State
@@ -39,7 +39,7 @@ class Crowded:
 def depths_of(pages: Pages, store: LmdbStore) -> dict[State, listing.Depth]:
     """The queue by state, as all processes of this server know it."""
     depths = at_once(listing.gauges(store, time.time_ns() // 1_000_000))
-    first = metrics.QUEUE.first
+    first = blocks.QUEUE.first
     for page in pages.live():
         actives.move(depths, pages.read(page.slot)[first:])
     return depths

@@ -1,9 +1,10 @@
 """Every metric, declared once: its name, what it means, and the cells that feed it.
 
 Packages count in cells whose places stand in their `counts.py`. A process's page is
-their blocks one after the other (`BLOCKS`); a family names cells of the page as series
-with labels. All combinations of labels are here from the start, so all exist with 0.
-What is not counted in cells (memory, disks, the queue's depth) is in `fastsmtp.live`.
+their blocks one after the other (`fastsmtp.blocks`); a family names cells of the page
+as series with labels. All combinations of labels are here from the start, so all exist
+with 0. What is not counted in cells (memory, disks, the queue's depth) is in
+`fastsmtp.live`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,21 @@ from typing import Final
 
 from fastsmtp import pulse
 from fastsmtp.auth import counts as auth
+from fastsmtp.blocks import (
+    AUTH,
+    CHECKS,
+    DELIVERY,
+    DNS,
+    HOOKS,
+    OUTBOUND,
+    POP3,
+    PULSE,
+    QUEUE,
+    SMTP,
+    STORE,
+    TLS,
+    Block,
+)
 from fastsmtp.cells import Labelled, Seen
 from fastsmtp.delivery import counts as delivery
 from fastsmtp.hooks import counts as hooks
@@ -20,7 +36,6 @@ from fastsmtp.net import counts as net
 from fastsmtp.pop3 import counts as pop3
 from fastsmtp.queue import counts as queue
 from fastsmtp.series import (
-    Block,
     Family,
     Series,
     each,
@@ -32,32 +47,6 @@ from fastsmtp.series import (
 from fastsmtp.serve import counts as serve
 from fastsmtp.smtp import counts as smtp
 from fastsmtp.store import counts as store
-
-PULSE: Final = Block(0, pulse.SIZE)
-SMTP: Final = {
-    listener: Block(PULSE.end + n * smtp.CELLS, smtp.CELLS)
-    for n, listener in enumerate(smtp.LISTENERS)
-}
-STORE: Final = Block(max(block.end for block in SMTP.values()), store.SIZE)
-QUEUE: Final = Block(STORE.end, queue.CELLS)
-DELIVERY: Final = Block(QUEUE.end, delivery.CELLS)
-TLS: Final = {
-    listener: Block(DELIVERY.end + n * net.CELLS, net.CELLS)
-    for n, listener in enumerate((*smtp.LISTENERS, "outbound", *pop3.LISTENERS))
-}
-DNS: Final = Block(max(block.end for block in TLS.values()), net.DNS_CELLS)
-HOOKS: Final = tuple(
-    Block(DNS.end + n * hooks.SLOT, hooks.SLOT) for n in range(hooks.SLOTS)
-)
-AUTH: Final = Block(HOOKS[-1].end, auth.CELLS)
-CHECKS: Final = Block(AUTH.end, serve.CELLS)
-OUTBOUND: Final = Block(CHECKS.end, smtp.OUT_CELLS)
-POP3: Final = {
-    listener: Block(OUTBOUND.end + n * pop3.CELLS, pop3.CELLS)
-    for n, listener in enumerate(pop3.LISTENERS)
-}
-CELLS: Final = max(block.end for block in POP3.values())
-"""Cells of a process's page."""
 
 
 def by_listener(cells: Labelled, blocks: dict[str, Block] = SMTP) -> Iterator[Series]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fastsmtp import metrics
+from fastsmtp import blocks
 from fastsmtp.config import Config
 from fastsmtp.net.systemd import Notifier
 from fastsmtp.pages import Pages
@@ -30,7 +30,7 @@ def counting(config: Config, slots: int) -> Pages:
     """The file of counters, made new. Raises `OSError` with its path."""
     path = config.run / PAGES
     try:
-        pages = Pages.create(path, metrics.CELLS, slots)
+        pages = Pages.create(path, blocks.CELLS, slots)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
     pages.name(config.hooks)

@@ -1,11 +1,16 @@
 """What each role of a process builds, as context managers: entered in the order the
-objects open, left in the order they close.
+objects open, left in the order they close. Here is what all roles share:
 
+    living      the process itself
     storing     the store of this process life
-    people      who has mail here, as this process knows it
+    People      who has mail here, as this process knows it
+
+Each role has a module of its own, so that a process loads what it needs and no more:
+
     keeping     applies the logs, tries again what was deferred, answers the CLI
-    receiving   takes in mail on listening sockets
-    reading     lets people fetch theirs
+    sending     gives mail to other servers
+    accepting   receiving takes in mail on listening sockets, reading lets people fetch
+                theirs
     watching    /metrics, /healthz, /readyz
 
 `fastsmtp.server` puts them together for one process or for several.
@@ -16,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -25,62 +29,31 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from fastsmtp import metrics, queueing
+from fastsmtp import blocks
 from fastsmtp.auth.accounts import Directory
 from fastsmtp.config import Config
-from fastsmtp.config.meaning_relay import passed
-from fastsmtp.delivery.dispatch import Dispatcher
-from fastsmtp.delivery.local import LocalDelivery
-from fastsmtp.delivery.local import reason as reason_of
-from fastsmtp.delivery.record import Cells
 from fastsmtp.delivery.route import Route
-from fastsmtp.delivery.telling import Telling
-from fastsmtp.errors import StoreUnavailable
-from fastsmtp.hooks.deciding import Deciding, opened
-from fastsmtp.mailbox import account
-from fastsmtp.net.certificates import Certificates
-from fastsmtp.net.dns import Resolver
-from fastsmtp.net.exchangers import HostsFile, Ours, Search
+from fastsmtp.delivery.route import reason as reason_of
 from fastsmtp.options import split_address, unix_path
 from fastsmtp.pages import Pages
 from fastsmtp.policy.options import DomainOptions
 from fastsmtp.policy.recipients import Recipients, Verdict
-from fastsmtp.policy.senders import Senders
-from fastsmtp.pop3.counts import LISTENERS as POP3
 from fastsmtp.pulse import Pulse
-from fastsmtp.queue import layout
 from fastsmtp.queue.message import queue_id
-from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
-from fastsmtp.serve.callahead import Asker, CallAhead
-from fastsmtp.serve.checks import NONE, Checks
-from fastsmtp.serve.control import ControlServer
-from fastsmtp.serve.login import Logins, server_secret
-from fastsmtp.serve.operations import Operations
-from fastsmtp.serve.operations_queue import QueueOperations
-from fastsmtp.serve.pop3d import Pop3d
-from fastsmtp.serve.pop3d import Terms as Pop3Terms
-from fastsmtp.serve.programs import Programs
-from fastsmtp.serve.smtpd import Smtpd, Terms
-from fastsmtp.serve.standing import Dns
-from fastsmtp.serve.submission import Submission
-from fastsmtp.serve.way import Way
-from fastsmtp.smtp.offers import Offers
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.trace import keeping as traces
 from fastsmtp.trace.ring import Trace
-from fastsmtp.ways import relaying
+from fastsmtp.ways import passed, relaying
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
 """Listening sockets by kind of listener (`doors.KINDS`)."""
-UNDER_WAY: Final = 30.0  # seconds that operations of commands may still take
 LOOK: Final = 0.25  # seconds between looks at the store's health
 
 
@@ -115,7 +88,7 @@ async def living(
             context.get("message", ""), context.get("exception") or RuntimeError()
         )
     )
-    pulse = Pulse(metrics.PULSE.of(cells), role)
+    pulse = Pulse(blocks.PULSE.of(cells), role)
     try:
         if role in ("supervise", "all"):
             traces.tidy(config.data, config.why)
@@ -138,7 +111,7 @@ async def storing(
         config.store,
         epoch=process.epoch,
         series=series,
-        cells=metrics.STORE.of(process.cells),
+        cells=blocks.STORE.of(process.cells),
     )
     if store.keeper is not None:
         store.keeper.on_aside = lambda record, error: report.store_trouble(
@@ -237,225 +210,12 @@ async def running(
             await task
 
 
-@asynccontextmanager
-async def keeping(
-    process: Process,
-    store: LmdbStore,
-    people: People,
-    broken: Callable[[str, BaseException], None],
-) -> AsyncIterator[Dispatcher]:
-    """broken: told when a part of the keeper ended by itself; it cannot go on."""
-    config, report = process.config, process.report
-    loop = asyncio.get_running_loop()
-    cells = Cells(metrics.DELIVERY.of(process.cells), metrics.QUEUE.of(process.cells))
-    told = queueing.Told(report, process.trace)
-
-    def deferred(id: int, address: str, error: Exception) -> None:
-        due = time.time() + config.delivery.retry[0]
-        report.delivery_deferred(queue_id(id), address, reason_of(error), 1, due)
-        process.trace.moved(id, "deferred", f"{address}: {reason_of(error)}")
-
-    def failed_in_thread(id: int, address: str, error: Exception) -> None:
-        loop.call_soon_threadsafe(deferred, id, address, error)
-
-    apply = LocalDelivery(
-        people.route,
-        cells.deliveries,
-        cells.queue,
-        steps=config.delivery.retry,
-        failed=failed_in_thread,
-        trace=process.trace,
-    )
-    telling = queueing.notices(config, store, told)
-    dispatcher = queueing.dispatcher(config, store, people, cells, told, telling)
-
-    def entered(names: Mapping[str, int]) -> None:
-        loop.call_soon_threadsafe(dispatcher.schedule.noted, names)
-
-    apply.entered = entered
-    control = commanded(process, store, people, (dispatcher, telling))
-    async with contextlib.AsyncExitStack() as stack:
-        await layout.upgrade(store, now_ms())
-        await stack.enter_async_context(
-            running(store.follow(apply), lambda e: broken("following the logs", e))
-        )
-        await stack.enter_async_context(
-            running(dispatcher.run(), lambda e: broken("delivering the queue", e))
-        )
-        await stack.enter_async_context(
-            running(
-                queueing.tell_active(dispatcher.schedule, cells.queue),
-                lambda e: broken("telling what is active", e),
-            )
-        )
-        tidying = tidy(store, report)
-        await stack.enter_async_context(
-            running(tidying, lambda e: broken("removing accounts", e))
-        )
-        await control.start()
-        stack.push_async_callback(control.close, UNDER_WAY)
-        yield dispatcher
-
-
-def commanded(
-    process: Process,
-    store: LmdbStore,
-    people: People,
-    working: tuple[Dispatcher, Telling],
-) -> ControlServer:
-    """The socket for commands; `working` on the queue are those beside them."""
-    operations = Operations(store, people.domains, store.backup, people.changed)
-    cells = metrics.QUEUE.of(process.cells)
-    hands = queueing.hands(people, *working, cells, process.trace)
-    table = operations.table() | QueueOperations(store, hands).table()
-    return ControlServer(process.config.run, table, process.report.fault)
-
-
-async def tidy(store: LmdbStore, report: Report) -> None:
-    """Finish removing accounts where a crash cut it off; then there is no more to do.
-
-    If the store cannot now, the next start will."""
-    try:
-        await account.finish_removals(store)
-    except StoreUnavailable as error:
-        report.store_trouble("removal of accounts left for later", str(error))
-    await asyncio.get_running_loop().create_future()
-
-
 class Serving(Protocol):
     """All connections of one listener: `Smtpd`, `Pop3d`."""
 
     async def drain(self, grace: float) -> None: ...
     async def retire(self, grace: float) -> None: ...
     def hold(self, on: bool) -> None: ...
-
-
-@asynccontextmanager
-async def serving(
-    process: Process, store: LmdbStore, people: People, sockets: Sockets
-) -> AsyncIterator[list[Serving]]:
-    """As `receiving` and `reading` in one; logins are counted together."""
-    users = Users(process, people)
-    place = (process, store, people)
-    mail = {kind: mine for kind, mine in sockets.items() if kind not in POP3}
-    read = {kind: mine for kind, mine in sockets.items() if kind in POP3}
-    async with (
-        receiving(*place, mail, users) as smtpds,
-        reading(*place, read, users) as pop3ds,
-    ):
-        yield [*smtpds, *pop3ds]
-
-
-@asynccontextmanager
-async def reading(
-    process: Process,
-    store: LmdbStore,
-    people: People,
-    sockets: Sockets,
-    users: Users | None = None,
-) -> AsyncIterator[list[Pop3d]]:
-    """Let people fetch their mail on `sockets`, which stay open when this is left."""
-    async with contextlib.AsyncExitStack() as stack:
-        certificates = await stack.enter_async_context(certified(process))
-        if users is None:
-            users = Users(process, people)
-            stack.callback(users.logins.close)
-        config, pop3ds = process.config, []
-        for listener, mine in sockets.items():
-            terms = Pop3Terms(
-                config.pop3,
-                metrics.POP3[listener].of(process.cells),
-                users.logins,
-                people.directory.lookup,
-                listener,
-                mechanisms=tuple(config.auth.mechanisms),
-                certificates=certificates,
-                private=config.auth.without_tls_on_loopback,
-                handshakes=metrics.TLS[listener].of(process.cells),
-            )
-            pop3d = Pop3d(terms, store, process.report)
-            pop3ds.append(pop3d)
-            stack.callback(pop3d.close)
-            await pop3d.open(mine)
-        yield pop3ds
-
-
-@asynccontextmanager
-async def receiving(
-    process: Process,
-    store: LmdbStore,
-    people: People,
-    sockets: Sockets,
-    users: Users | None = None,
-) -> AsyncIterator[list[Smtpd]]:
-    """Take in mail on `sockets`, which stay open when this is left."""
-    async with contextlib.AsyncExitStack() as stack:
-        certificates = await stack.enter_async_context(certified(process))
-        hooks = await stack.enter_async_context(deciding(process))
-        dns = await stack.enter_async_context(looking_up(process))
-        ahead = await stack.enter_async_context(calling_ahead(process, people))
-        if users is None:
-            users = Users(process, people)
-        stack.callback(users.logins.close)
-        smtpds = []
-        for listener, mine in sockets.items():
-            terms = terms_for(listener, process, users, certificates)
-            checks = hooks.checks(listener)
-            if terms.submission is not None:
-                checks = Checks(rcpt=(Way(people.relaying),)) + checks
-            checks = ahead + checks
-            terms = replace(terms, checks=checks, behind=store.behind, dns=dns)
-            smtpd = Smtpd(terms, store, people.recipients.resolve, process.report)
-            smtpds.append(smtpd)
-            stack.callback(smtpd.close)
-            await smtpd.open(mine)
-        yield smtpds
-
-
-def deciding(process: Process) -> AbstractAsyncContextManager[Deciding]:
-    """The hooks of the configuration; raises `CannotOpen`, an `OSError`."""
-    places = {name: n for n, name in enumerate(process.pages.names())}
-
-    def cells(name: str) -> memoryview[int]:
-        return metrics.HOOKS[places[name]].of(process.cells)
-
-    return opened(process.config.hooks, cells, process.report)
-
-
-@asynccontextmanager
-async def looking_up(process: Process) -> AsyncIterator[Dns | None]:
-    """What names and lists of clients need; None when nobody asks for them."""
-    config = process.config
-    if not config.dnsbl and not config.policy.reverse_dns:
-        yield None
-        return
-    resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
-    try:
-        cells = metrics.CHECKS.of(process.cells)
-        yield Dns(resolver, config.dnsbl, cells, process.report)
-    finally:
-        await resolver.close()
-
-
-@asynccontextmanager
-async def calling_ahead(process: Process, people: People) -> AsyncIterator[Checks]:
-    """The question to next hops whether they have a recipient; none when no relay
-    domain wants it."""
-    config = process.config
-    if not any(each.call_ahead for each in config.relay_domains.values()):
-        yield NONE
-        return
-    resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
-    ours = Ours(listening(config))
-    search = Search(resolver, (config.hostname,), ours, HostsFile())
-    cells = metrics.CHECKS.of(process.cells)
-    asker = Asker(config.hostname, cells, process.report, config.send.ca_file)
-    ahead = CallAhead(config.call_ahead, asker, people, search)
-    try:
-        yield Checks(rcpt=(ahead,))
-    finally:
-        ahead.close()
-        await resolver.close()
 
 
 def listening(config: Config) -> list[tuple[str, int]]:
@@ -466,71 +226,6 @@ def listening(config: Config) -> list[tuple[str, int]]:
         for address in config.listeners.get(listener, ())
     ]
     return [split_address(address) for address in addresses if not unix_path(address)]
-
-
-@asynccontextmanager
-async def certified(process: Process) -> AsyncIterator[Certificates | None]:
-    """The certificates of the configuration, read again when their files change."""
-    if not process.config.tls.certificates:
-        yield None
-        return
-    certificates = Certificates(process.config.tls, process.report)
-    failed = partial(process.report.fault, "watching certificates")
-    async with running(certificates.watch(), failed):
-        yield certificates
-
-
-class Users:
-    """What users of this server may do beyond what strangers may: log in, submit."""
-
-    def __init__(self, process: Process, people: People) -> None:
-        config, lookup = process.config, people.directory.lookup
-        self.logins = Logins(
-            config.auth,
-            lookup,
-            server_secret(config.data),
-            metrics.AUTH.of(process.cells),
-            process.report,
-        )
-        more = config.submission.senders
-        senders = Senders(config.domains, lambda name: lookup(name) is not None, more)
-        check_from = config.submission.check_from
-        self.submission = Submission(config.hostname, senders, check_from)
-        self.programs = Programs(config.sendmail, config.hostname, senders)
-        self.sendmail = Submission(self.programs.domain, self.programs, False)
-
-
-def terms_for(
-    listener: str, process: Process, users: Users, certificates: Certificates | None
-) -> Terms:
-    config = process.config
-    if listener == "sendmail":
-        return Terms(
-            users.programs.domain,
-            config.smtp,
-            metrics.SMTP[listener].of(process.cells),
-            listener,
-            submission=users.sendmail,
-            trace=process.trace,
-            whose=users.programs.whose,
-        )
-    for_users = listener in ("submission", "submissions")
-    login = for_users or (listener == "smtp" and config.auth.on_smtp)
-    mechanisms = tuple(config.auth.mechanisms) if login else ()
-    return Terms(
-        config.hostname,
-        config.smtp,
-        metrics.SMTP[listener].of(process.cells),
-        listener,
-        certificates=certificates,
-        offers=Offers(mechanisms=mechanisms, auth_required=for_users),
-        handshakes=metrics.TLS[listener].of(process.cells),
-        private=config.auth.without_tls_on_loopback,
-        logins=users.logins,
-        submission=users.submission if login else None,
-        policy=config.policy,
-        trace=process.trace,
-    )
 
 
 async def drain(doors: Iterable[Serving], grace: float) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import fastsmtp
+from fastsmtp.blocks import PULSE, STORE
 from fastsmtp.cells import Histogram
 from fastsmtp.live import LIVE
 from fastsmtp.metrics import (
@@ -26,8 +27,6 @@ from fastsmtp.metrics import (
     COUNTED,
     LARGEST,
     MICROSECONDS,
-    PULSE,
-    STORE,
     counted,
 )
 from fastsmtp.pages import Page, Pages

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-from fastsmtp import metrics
+from fastsmtp import blocks
 from fastsmtp.delivery.conversation import Switchboard
 from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.fitting import fitted
@@ -49,7 +49,7 @@ async def relay(
 ) -> AsyncIterator[Relay]:
     """The sending part of this process; what is under way is finished when it ends."""
     config = process.config
-    resolver = Resolver(config.dns, metrics.DNS.of(process.cells))
+    resolver = Resolver(config.dns, blocks.DNS.of(process.cells))
 
     def trouble(error: Exception) -> None:
         process.report.fault("sending", error)
@@ -57,8 +57,8 @@ async def relay(
     board = Switchboard(
         config.hostname,
         config.send,
-        cells=metrics.OUTBOUND.of(process.cells),
-        handshakes=metrics.TLS["outbound"].of(process.cells),
+        cells=blocks.OUTBOUND.of(process.cells),
+        handshakes=blocks.TLS["outbound"].of(process.cells),
         trouble=trouble,
     )
     names = (config.hostname,)

@@ -6,25 +6,11 @@ from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Literal, NamedTuple
 
+from fastsmtp.blocks import Block
 from fastsmtp.cells import Histogram, Labelled, Seen
 
 Kind = Literal["counter", "gauge", "histogram"]
 Labels = dict[str, str]
-
-
-class Block(NamedTuple):
-    """A stretch of a page that one object counts in."""
-
-    first: int
-    size: int
-
-    @property
-    def end(self) -> int:
-        return self.first + self.size
-
-    def of(self, cells: memoryview[int]) -> memoryview[int]:
-        """This block of a page's cells."""
-        return cells[self.first : self.end]
 
 
 class Series(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Final
 
-from fastsmtp import roles, sending
+from fastsmtp import accepting, keeping, roles, sending
 from fastsmtp.config import Config
 from fastsmtp.doors import KINDS, Doors, why_not
 from fastsmtp.ending import Ending
@@ -44,7 +44,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         store = await enter(roles.storing(process, 0, shared=False))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = People(config, store, process.report.fault)
-        dispatcher = await enter(roles.keeping(process, store, people, broken))
+        dispatcher = await enter(keeping.keeping(process, store, people, broken))
         await enter(
             sending.directly(process, lambda: people.relaying, store, dispatcher)
         )
@@ -66,7 +66,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, steering.hang_up)
         pages.tell(process.slot, "serving")
         process.report.server("serving", doors.addresses)
-        watching = asyncio.ensure_future(
+        looking = asyncio.ensure_future(
             steering.watch(unready, lambda: True, lambda: True)
         )
         await ending.wait()
@@ -74,7 +74,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
         await roles.drain(single.accepting, GRACE)
-        watching.cancel()
+        looking.cancel()
         if not ending.status:
             await roles.settled(store, SETTLING)
     return ending.status
@@ -117,7 +117,7 @@ class Single:
         stack.callback(people.forget)
         try:
             doors = await stack.enter_async_context(
-                roles.serving(process, self._store, people, sockets)
+                accepting.serving(process, self._store, people, sockets)
             )
         except BaseException:
             await stack.aclose()

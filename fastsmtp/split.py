@@ -12,7 +12,7 @@ import signal
 from contextlib import AsyncExitStack
 from typing import Final
 
-from fastsmtp import metrics, roles
+from fastsmtp import blocks, metrics, roles
 from fastsmtp.config import Config
 from fastsmtp.doors import Doors, why_not
 from fastsmtp.ending import Ending
@@ -69,7 +69,7 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, steering.hang_up)
         pages.tell(process.slot, "serving")
         process.report.server("serving", doors.addresses)
-        watching = asyncio.ensure_future(
+        looking = asyncio.ensure_future(
             steering.watch(lambda: split.unready(ending), split.serving, split.well)
         )
         await ending.wait()
@@ -77,7 +77,7 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
         await split.supervisor.stop(("receive", "read", "send", "keep"))
-        watching.cancel()
+        looking.cancel()
     return ending.status
 
 
@@ -109,7 +109,7 @@ class Split:
             process.report.fault(f"starting {worker.role}", status)
             status = NOT_STARTED
         self._fold(worker)
-        metrics.PULSE.of(process.cells)[RESTARTS.place(worker.role)] += 1
+        blocks.PULSE.of(process.cells)[RESTARTS.place(worker.role)] += 1
         process.report.worker_died(worker.role, worker.slot, worker.pid, status)
 
     def left(self, worker: Worker) -> None:
@@ -241,6 +241,6 @@ class Split:
 
 def beats(pages: Pages) -> dict[int, int]:
     """How often each process has beaten, by its id; see `fastsmtp.pulse`."""
-    first = metrics.PULSE.first + LAG.first
+    first = blocks.PULSE.first + LAG.first
     last = first + len(LAG.edges) + 1
     return {page.pid: sum(pages.read(page.slot)[first:last]) for page in pages.live()}

@@ -21,7 +21,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from fastsmtp import __version__, config, metrics
+from fastsmtp import __version__, blocks, config
 from fastsmtp.config import Config, Problem
 from fastsmtp.depths import Crowded, depths_of
 from fastsmtp.glance.figures import Figures, figures
@@ -281,7 +281,7 @@ class Knowledge:
     def queue(self) -> dict[str, int]:
         """Messages by state; `incoming` is durable and not yet in the index."""
         depths = depths_of(self.pages, self._store)
-        place = metrics.STORE.first + Count.UNAPPLIED_MESSAGES
+        place = blocks.STORE.first + Count.UNAPPLIED_MESSAGES
         incoming = sum(self.pages.read(page.slot)[place] for page in self.pages.live())
         states = {state.value: depth.messages for state, depth in depths.items()}
         return {"incoming": incoming, **states}
@@ -290,8 +290,8 @@ class Knowledge:
 def connections(pages: Pages, page: Page) -> int:
     """Open connections of one process."""
     cells = pages.read(page.slot)
-    smtp = sum(cells[block.first + counts.OPEN] for block in metrics.SMTP.values())
-    pop3 = sum(cells[block.first + pop3_counts.OPEN] for block in metrics.POP3.values())
+    smtp = sum(cells[block.first + counts.OPEN] for block in blocks.SMTP.values())
+    pop3 = sum(cells[block.first + pop3_counts.OPEN] for block in blocks.POP3.values())
     return smtp + pop3
 
 

@@ -1,6 +1,12 @@
-"""Where mail goes, as the configuration says; for those who know no accounts."""
+"""Where mail goes and whom it is taken for, as the configuration says; for those who
+know no accounts."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from fastsmtp.config import Config
+from fastsmtp.policy.options import RelayDomainOptions
+from fastsmtp.policy.recipients import Passed, names_in
 from fastsmtp.policy.relaying import Relaying
 from fastsmtp.queue.message import Queued, Target
 from fastsmtp.queue.selection import HopAt, HopOf
@@ -33,3 +39,25 @@ def hop_at(table: Relaying) -> HopAt:
         return table.next_hop(sender or "", f"anybody@{domain}").key
 
     return find
+
+
+def passed(
+    relay_domains: Mapping[str, RelayDomainOptions],
+    failed: Callable[[str, Exception], None],
+) -> dict[str, Passed]:
+    """What is known of the recipients of each relay domain. When a file cannot be read
+    any more, all are taken: that is our trouble, and must cost nobody his mail;
+    `failed` is told."""
+    found = {}
+    for domain, options in relay_domains.items():
+        names = frozenset(name.lower() for name in options.recipients)
+        if options.recipients_file:
+            try:
+                text = Path(options.recipients_file).read_text()
+            except (OSError, UnicodeDecodeError) as error:
+                failed(f"the recipients of {domain}", error)
+                found[domain] = Passed(None, options.call_ahead)
+                continue
+            names |= names_in(text, domain)[0]
+        found[domain] = Passed(names or None, options.call_ahead)
+    return found

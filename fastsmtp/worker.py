@@ -1,7 +1,8 @@
 """A process that the supervisor started: `python -m fastsmtp.worker PIPE`.
 
 It reads its orders, opens the objects of its role, and serves until the pipe tells it
-to end, or closes, which means that the supervisor is dead.
+to end, or closes, which means that the supervisor is dead. What a role needs is loaded
+when the orders name it: that is what most of its memory and of its start is.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from typing import Final
 
 import uvloop
 
-from fastsmtp import metrics, roles
+from fastsmtp import blocks, roles
 from fastsmtp.config import Config
 from fastsmtp.ending import AT_ONCE, Ending
 from fastsmtp.errors import FormatTooNew, StoreUnavailable
@@ -32,15 +33,6 @@ ORPHAN_END: Final = 2.0  # seconds until an orphan ends at once; see `server.PAT
 
 
 Finish = Callable[[Iterable[Serving], float], Awaitable[None]]
-Open = Callable[
-    [Process, LmdbStore, roles.People, roles.Sockets],
-    AbstractAsyncContextManager[Sequence[Serving]],
-]
-ACCEPTING: Final[dict[str, Open]] = {
-    "receive": roles.receiving,
-    "read": roles.reading,
-}
-"""What opens the listeners of a role."""
 
 
 def slot_of(number: int) -> int:
@@ -97,7 +89,7 @@ class Lifeline:
 
 async def work(orders: Orders, pipe: int) -> int:
     config = Config.from_json(orders.config.encode())
-    pages = Pages.open(config.run / PAGES, metrics.CELLS)
+    pages = Pages.open(config.run / PAGES, blocks.CELLS)
     slot = slot_of(orders.slot)
     async with AsyncExitStack() as stack:
         process = await stack.enter_async_context(
@@ -124,7 +116,7 @@ async def work(orders: Orders, pipe: int) -> int:
 
 
 async def keep(process: Process, ending: Ending) -> None:
-    from fastsmtp import sending  # receivers start sooner without it
+    from fastsmtp import keeping, sending
 
     def broken(what: str, error: BaseException) -> None:
         process.report.fault(what, error)
@@ -135,7 +127,7 @@ async def keep(process: Process, ending: Ending) -> None:
         store = await enter(roles.storing(process, 0, shared=True))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = roles.People(process.config, store, process.report.fault)
-        dispatcher = await enter(roles.keeping(process, store, people, broken))
+        dispatcher = await enter(keeping.keeping(process, store, people, broken))
         await enter(sending.desk(process, dispatcher))
         process.pages.tell(process.slot, "serving")
         await ending.wait()
@@ -169,12 +161,15 @@ async def accept(
     place: tuple[str, int, roles.Sockets],
 ) -> None:
     """A receiver or a reader; its place is its role, its series and its sockets."""
+    from fastsmtp import accepting
+
     role, series, sockets = place
+    opening = accepting.reading if role == "read" else accepting.receiving
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, series, shared=True))
         people = roles.People(process.config, store, process.report.fault)
-        doors = await enter(ACCEPTING[role](process, store, people, sockets))
+        doors: Sequence[Serving] = await enter(opening(process, store, people, sockets))
 
         def hold(on: bool) -> None:
             process.pages.tell(process.slot, "draining" if on else "serving")

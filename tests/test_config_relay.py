@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from fastsmtp.config import Config, check, load
-from fastsmtp.config.meaning_relay import passed, read_secret
+from fastsmtp.config.meaning_relay import read_secret
 from fastsmtp.policy.recipients import Passed
 from fastsmtp.policy.relaying import Relaying
+from fastsmtp.ways import passed
 
 HEAD = (
     'hostname = "mx.example.test"\ndata = "data"\n[smtp]\n'

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from fastsmtp.blocks import CELLS, PULSE, QUEUE, SMTP, STORE
 from fastsmtp.cli import top
 from fastsmtp.glance import page, plots
 from fastsmtp.glance.figures import Figures, between, figures, quantile, refusing
 from fastsmtp.glance.history import HOURS, PAUSE, History
 from fastsmtp.live import AGES, STATES_OF_QUEUE
-from fastsmtp.metrics import CELLS, PULSE, QUEUE, SMTP, STORE
 from fastsmtp.pages import Pages
 from fastsmtp.pulse import CPU
 from fastsmtp.queue import counts as queue

@@ -56,12 +56,13 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "net": ((), ("aiodns", "cryptography", "uvloop"), IO),
     "pages": ((), (), IO),
     "pulse": (("pages",), (), IO),
-    "series": ((), (), NO_IO),
-    "metrics": (("pages", "pulse", "series"), (), NO_IO),
+    "series": (("blocks",), (), NO_IO),
+    "blocks": (("pulse",), (), NO_IO),
+    "metrics": (("blocks", "pages", "pulse", "series"), (), NO_IO),
     "live": (("pages", "series"), (), NO_IO),
-    "scrape": (("live", "metrics", "pages", "pulse", "series"), (), IO),
+    "scrape": (("blocks", "live", "metrics", "pages", "pulse", "series"), (), IO),
     "glance": (
-        ("live", "metrics", "pages", "pulse", "scrape", "series"),
+        ("blocks", "live", "metrics", "pages", "pulse", "scrape", "series"),
         (),
         IO,
     ),
@@ -81,20 +82,22 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "outset": (EVERYTHING, (), IO),
     "owner": ((), (), IO),
     "queueing": (EVERYTHING, (), IO),
-    "depths": (("metrics", "pages", "queue", "store"), (), IO),
-    "ways": (("config", "policy", "queue"), (), ()),
-    "roles": (EVERYTHING, ("uvloop",), IO),
+    "depths": (("blocks", "pages", "queue", "store"), (), IO),
+    "ways": (("config", "policy", "queue"), (), IO),
+    "roles": (EVERYTHING, (), IO),
+    "accepting": (EVERYTHING, (), IO),
+    "keeping": (EVERYTHING, (), IO),
+    "watching": (EVERYTHING, (), IO),
     "sending": (EVERYTHING, (), IO),
     "server": (EVERYTHING, ("uvloop",), IO),
     "single": (EVERYTHING, (), IO),
     "split": (EVERYTHING, (), IO),
-    "watching": (EVERYTHING, (), IO),
     "steering": (EVERYTHING, ("msgspec",), IO),
     "supervisor": (EVERYTHING, ("msgspec", "uvloop"), IO),
     "worker": (EVERYTHING, ("msgspec", "uvloop"), IO),
     "cli": (EVERYTHING, ("msgspec", "uvloop"), IO),
 }
-MAY_READ_COUNTS = {"glance", "metrics", "scrape"}
+MAY_READ_COUNTS = {"blocks", "glance", "metrics", "scrape"}
 CYTHON = {"libc", "cpython", "posix", "cython"}
 
 

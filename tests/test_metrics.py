@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from fastsmtp import metrics
+from fastsmtp.blocks import CELLS
 from fastsmtp.live import LIVE
-from fastsmtp.metrics import CELLS, GAUGES, LARGEST, counted
+from fastsmtp.metrics import GAUGES, LARGEST, counted
 from fastsmtp.pages import Pages
 from fastsmtp.scrape import Scrape
 from fastsmtp.series import Family

@@ -12,16 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from fastsmtp import scrape
+from fastsmtp.blocks import CELLS, DELIVERY, PULSE, SMTP, STORE
 from fastsmtp.delivery import counts as delivery
 from fastsmtp.live import ADMISSION, AGES, STATES_OF_QUEUE
-from fastsmtp.metrics import (
-    CELLS,
-    DELIVERY,
-    GAUGES,
-    PULSE,
-    SMTP,
-    STORE,
-)
+from fastsmtp.metrics import GAUGES
 from fastsmtp.pages import Pages
 from fastsmtp.pulse import CPU, RESTARTS
 from fastsmtp.queue.listing import Depth

@@ -18,9 +18,9 @@ import pytest
 from crash.kill_rig import USER, prepared, until, workers
 
 from fastsmtp import outset, server
+from fastsmtp.blocks import CELLS
 from fastsmtp.config import Config, load
 from fastsmtp.errors import StoreUnavailable
-from fastsmtp.metrics import CELLS
 from fastsmtp.pages import Pages
 from fastsmtp.store.lmdb import lock
 from fastsmtp_bench.process import alive, tree

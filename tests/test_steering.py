@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from fakes import turns_until
 
-from fastsmtp import metrics
+from fastsmtp import blocks
 from fastsmtp.config import Config, load
 from fastsmtp.net.systemd import Notifier
 from fastsmtp.outset import Outset
@@ -86,7 +86,7 @@ class Rig:
         self.file.write_text(FILE)
         self.said = said = Said()
         self.server = Server(load(self.file))
-        self.pages = Pages.create(folder / "counters", metrics.CELLS, 4)
+        self.pages = Pages.create(folder / "counters", blocks.CELLS, 4)
         known = cast(
             Knowledge,
             SimpleNamespace(
@@ -243,9 +243,9 @@ async def test_systemd_hears_that_all_serve_and_only_then_that_they_live(
 @rig
 async def test_rows_tell_roles_connections_and_trouble(rig: Rig) -> None:
     cells = rig.pages.claim(2, "receive", 9)
-    for block in metrics.SMTP.values():
+    for block in blocks.SMTP.values():
         cells[block.first + counts.OPEN] = 2
-    cells[metrics.STORE.first + Count.UNAPPLIED_MESSAGES] = 5
+    cells[blocks.STORE.first + Count.UNAPPLIED_MESSAGES] = 5
     rig.pages.tell(2, "serving")
     rig.pages.excuse(2, "the disk is full")
 
@@ -259,7 +259,7 @@ async def test_rows_tell_roles_connections_and_trouble(rig: Rig) -> None:
     known = Knowledge(rig.pages, cast(Any, Empty()), cast(Any, None), cast(Any, None))
     (row,) = known.rows()
     assert (row["role"], row["slot"], row["epoch"]) == ("receive", 2, 9)
-    assert row["connections"] == 2 * len(metrics.SMTP)
+    assert row["connections"] == 2 * len(blocks.SMTP)
     assert row["trouble"] == "the disk is full"
     assert known.queue()["incoming"] == 5
 

@@ -12,10 +12,8 @@ document the same option texts as a commented file and as a page
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from fastsmtp.config.hooked import hooked
-from fastsmtp.config.meaning import Known, examine
 from fastsmtp.config.model import (
     Config,
     LogOptions,
@@ -23,8 +21,9 @@ from fastsmtp.config.model import (
     ProcessOptions,
 )
 from fastsmtp.config.problem import ConfigErrors, Problem
-from fastsmtp.config.reader import Reader
-from fastsmtp.config.source import read_source
+
+if TYPE_CHECKING:
+    from fastsmtp.config.meaning import Known
 
 __all__ = [
     "Config",
@@ -66,7 +65,7 @@ def find(named: str | None) -> Path:
 def check(
     path: str | Path,
     environ: Mapping[str, str] | None = None,
-    known: Known | None = None,
+    known: "Known | None" = None,
 ) -> tuple[Config | None, list[Problem]]:
     """The configuration, or None when it cannot be used, and every finding.
 
@@ -77,11 +76,19 @@ def check(
 def _read(
     path: str | Path,
     environ: Mapping[str, str] | None,
-    known: Known | None,
+    known: "Known | None",
     *,
     modules: bool,
 ) -> tuple[Config | None, list[Problem]]:
-    """modules: import those of hooks, too."""
+    """modules: import those of hooks, too.
+
+    What reads and examines is loaded here: the processes of a server are given what
+    it made."""
+    from fastsmtp.config.hooked import hooked
+    from fastsmtp.config.meaning import examine
+    from fastsmtp.config.reader import Reader
+    from fastsmtp.config.source import read_source
+
     try:
         source = read_source(Path(path), os.environ if environ is None else environ)
     except ConfigErrors as errors:
@@ -101,6 +108,9 @@ def _read(
 def outline(path: Path) -> Config | None:
     """What a file says that may have mistakes, with defaults for what is wrong: to
     find the server that runs with it. None when nothing can be read from it."""
+    from fastsmtp.config.reader import Reader
+    from fastsmtp.config.source import read_source
+
     try:
         source = read_source(path, os.environ)
     except ConfigErrors:

@@ -2,7 +2,7 @@
 a password away; and the files these tables name."""
 
 import ipaddress
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +13,8 @@ from fastsmtp.config.source import Source
 from fastsmtp.config.words import local_part_fault
 from fastsmtp.net.exchangers import Ours
 from fastsmtp.options import split_address, unix_path
-from fastsmtp.policy.options import RelayDomainOptions, RelayOptions
-from fastsmtp.policy.recipients import Passed, names_in
+from fastsmtp.policy.options import RelayOptions
+from fastsmtp.policy.recipients import names_in
 from fastsmtp.policy.relaying import Relaying, Via, read_via
 
 SECRET_MOST: Final = 64 * 1024  # octets of a file that can be a password
@@ -173,28 +173,6 @@ def read_secret(file: str) -> str:
         return octets.decode().rstrip("\r\n")
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
-
-
-def passed(
-    relay_domains: Mapping[str, RelayDomainOptions],
-    failed: Callable[[str, Exception], None],
-) -> dict[str, Passed]:
-    """What is known of the recipients of each relay domain. When a file cannot be read
-    any more, all are taken: that is our trouble, and must cost nobody his mail;
-    `failed` is told."""
-    found = {}
-    for domain, options in relay_domains.items():
-        names = frozenset(name.lower() for name in options.recipients)
-        if options.recipients_file:
-            try:
-                text = Path(options.recipients_file).read_text()
-            except (OSError, UnicodeDecodeError) as error:
-                failed(f"the recipients of {domain}", error)
-                found[domain] = Passed(None, options.call_ahead)
-                continue
-            names |= names_in(text, domain)[0]
-        found[domain] = Passed(names or None, options.call_ahead)
-    return found
 
 
 def _is_address(host: str) -> bool:

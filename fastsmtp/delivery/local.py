@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastsmtp.delivery.inboxes import Inboxes
-from fastsmtp.delivery.route import Destination, Elsewhere, NoRoute, Route
+from fastsmtp.delivery.route import Destination, Elsewhere, NoRoute, Route, reason
 from fastsmtp.delivery.tally import LocalTally
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.queue import backoff, moves
@@ -40,13 +40,6 @@ from fastsmtp.trace.ring import Trace
 
 _INBOX_KEY: Final = keys.mailbox(INBOX)
 _HEAD: Final = keys.HEAD
-
-
-def reason(error: Exception) -> str:
-    """What an entry keeps of an error: people read it with `queue show`."""
-    if isinstance(error, NoRoute):
-        return str(error)
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 class LocalDelivery:

@@ -92,3 +92,10 @@ class Route:
     def changed(self) -> None:
         """Accounts or aliases have changed: ask again. From any thread."""
         self.known = {}
+
+
+def reason(error: Exception) -> str:
+    """What an entry keeps of an error: people read it with `queue show`."""
+    if isinstance(error, NoRoute):
+        return str(error)
+    return f"{type(error).__name__}: {error}"[:200]

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fastsmtp.delivery.attempt import Attempt
-from fastsmtp.delivery.local import reason
-from fastsmtp.delivery.route import Destination, Elsewhere, Route
+from fastsmtp.delivery.route import Destination, Elsewhere, Route, reason
 from fastsmtp.errors import Conflict, StoreUnavailable
 from fastsmtp.mailbox.account import open_box
 from fastsmtp.mailbox.mailbox import INBOX, Mail

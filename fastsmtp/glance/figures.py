@@ -7,18 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final, NamedTuple
 
+from fastsmtp.blocks import PULSE, QUEUE, SMTP, STORE
 from fastsmtp.cells import Histogram
 from fastsmtp.live import AGES, STATES_OF_QUEUE
-from fastsmtp.metrics import (
-    ACCEPTED,
-    CLIENTS,
-    LARGEST,
-    MICROSECONDS,
-    PULSE,
-    QUEUE,
-    SMTP,
-    STORE,
-)
+from fastsmtp.metrics import ACCEPTED, CLIENTS, LARGEST, MICROSECONDS
 from fastsmtp.pages import Page, Pages
 from fastsmtp.pulse import CPU
 from fastsmtp.queue import counts as queue

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from email.message import EmailMessage
-from email.parser import BytesFeedParser
-from email.policy import SMTPUTF8
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
 
 PIECE: Final = 64 * 1024  # octets
 HEADER_MOST: Final = 1024 * 1024  # octets of a header that is looked for its end
@@ -91,18 +91,18 @@ class Body:
 
     def fields(self) -> EmailMessage:
         """The header, parsed: `body.fields()["Subject"]`."""
-        parser = BytesFeedParser(policy=SMTPUTF8)
+        parser = _parser()
         parser.feed(self.header())
-        return cast(EmailMessage, parser.close())
+        return cast("EmailMessage", parser.close())
 
     def parse(self) -> EmailMessage:
         """All of it by the `email` package. That takes milliseconds for each hundred
         KiB, and more for what was made to hurt: use it in functions that are not
         async."""
-        parser = BytesFeedParser(policy=SMTPUTF8)
+        parser = _parser()
         for piece in self.pieces():
             parser.feed(bytes(piece))
-        return cast(EmailMessage, parser.close())
+        return cast("EmailMessage", parser.close())
 
     def open(self) -> io.BufferedReader:
         """A binary file that reads it, for libraries that want one."""
@@ -122,3 +122,11 @@ class _Raw(io.RawIOBase):
         room[: len(octets)] = octets
         self._at += len(octets)
         return len(octets)
+
+
+def _parser() -> Any:
+    """Of the `email` package, which takes a megabyte: it is loaded for who wants it."""
+    from email.parser import BytesFeedParser
+    from email.policy import SMTPUTF8
+
+    return BytesFeedParser(policy=SMTPUTF8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from email.header import Header
 from typing import Final
 
 import msgspec
@@ -90,6 +89,8 @@ def field(name: str, value: str) -> bytes:
         raise ValueError(f"{name!r} is not the name of a header field")
     lines = value.replace("\r\n", "\n").split("\n")
     if not value.isascii() and len(lines) == 1:
+        from email.header import Header  # most processes never need it
+
         lines = Header(value, "utf-8", 76, name).encode().split("\n")
     elif len(lines) == 1:
         lines = folded(value, LINE_GOOD - len(name) - 2)
