@@ -16,10 +16,10 @@ from fastsmtp.hooks.deciding import Deciding, opened
 from fastsmtp.net.certificates import Certificates
 from fastsmtp.net.dns import Resolver
 from fastsmtp.net.exchangers import HostsFile, Ours, Search
+from fastsmtp.people import People
 from fastsmtp.policy.senders import Senders
 from fastsmtp.pop3.counts import LISTENERS as POP3
 from fastsmtp.roles import (
-    People,
     Process,
     Serving,
     Sockets,

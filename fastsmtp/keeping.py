@@ -22,12 +22,12 @@ from fastsmtp.delivery.route import reason as reason_of
 from fastsmtp.delivery.telling import Telling
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.mailbox import account
+from fastsmtp.people import People
 from fastsmtp.queue import layout
 from fastsmtp.queue.message import queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.roles import (
-    People,
     Process,
     running,
 )

@@ -3,10 +3,10 @@ objects open, left in the order they close. Here is what all roles share:
 
     living      the process itself
     storing     the store of this process life
-    People      who has mail here, as this process knows it
 
 Each role has a module of its own, so that a process loads what it needs and no more:
 
+    people      who has mail here, as this process knows it
     keeping     applies the logs, tries again what was deferred, answers the CLI
     sending     gives mail to other servers
     accepting   receiving takes in mail on listening sockets, reading lets people fetch
@@ -34,22 +34,16 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from fastsmtp import blocks
-from fastsmtp.auth.accounts import Directory
 from fastsmtp.config import Config
-from fastsmtp.delivery.route import Route
 from fastsmtp.delivery.route import reason as reason_of
 from fastsmtp.options import split_address, unix_path
 from fastsmtp.pages import Pages
-from fastsmtp.policy.options import DomainOptions
-from fastsmtp.policy.recipients import Recipients, Verdict
 from fastsmtp.pulse import Pulse
 from fastsmtp.queue.message import queue_id
 from fastsmtp.report import Report
-from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.trace import keeping as traces
 from fastsmtp.trace.ring import Trace
-from fastsmtp.ways import passed, relaying
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
@@ -139,55 +133,6 @@ async def settled(store: LmdbStore, patience: float) -> None:
     """
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(store.applied(0), patience)
-
-
-class People:
-    """Accounts and how addresses resolve to them; cached until a change of accounts.
-
-    domains   of this server; stays one object when `change` gives it new ones
-    relaying  where mail for others goes
-    fault     told when a file of recipients cannot be read
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        store: LmdbStore,
-        fault: Callable[[str, Exception], None] = lambda what, error: None,
-    ) -> None:
-        self.directory = Directory(
-            lambda name: store.peek(keys.DIRECTORY, keys.account(name))
-        )
-        self.domains: dict[str, DomainOptions] = {}
-        self._fault = fault
-        self._set(config)
-        self.route = Route(self.resolve, self.directory.lookup)
-        self.forget = store.watch(keys.DIRECTORY, self.changed)
-
-    def _set(self, config: Config) -> None:
-        lookup = self.directory.lookup
-        self.domains.clear()
-        self.domains.update(config.domains)
-        self.recipients = Recipients(
-            self.domains,
-            lambda name: lookup(name) is not None,
-            passed=passed(config.relay_domains, self._fault),
-        )
-        self.relaying = relaying(config)
-        self.relay_domains = config.relay_domains
-
-    def resolve(self, address: str) -> Verdict:
-        """See `policy.recipients.Recipients`."""
-        return self.recipients.resolve(address)
-
-    def changed(self) -> None:
-        self.directory.changed()
-        self.route.changed()
-
-    def change(self, config: Config) -> None:
-        """Other domains, aliases or ways to others."""
-        self._set(config)
-        self.route.changed()
 
 
 @asynccontextmanager

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from fastsmtp import blocks
-from fastsmtp.delivery.conversation import Switchboard
-from fastsmtp.delivery.dispatch import Dispatcher
-from fastsmtp.delivery.fitting import fitted
 from fastsmtp.delivery.post import SOCKET, Clerk, Direct, Senders
-from fastsmtp.delivery.relay import Relay, Sink
 from fastsmtp.depths import at_once
-from fastsmtp.net.dns import Resolver
-from fastsmtp.net.exchangers import HostsFile, Ours, Search
 from fastsmtp.policy.relaying import Relaying
 from fastsmtp.roles import Process, listening, running
 from fastsmtp.store.base import Blob
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.ways import relaying
+
+if TYPE_CHECKING:
+    from fastsmtp.delivery.dispatch import Dispatcher
+    from fastsmtp.delivery.relay import Relay, Sink
 
 Table = Callable[[], Relaying]
 """The relay table that is in use."""
@@ -48,6 +46,12 @@ async def relay(
     process: Process, table: Table, store: LmdbStore, sink: Sink
 ) -> AsyncIterator[Relay]:
     """The sending part of this process; what is under way is finished when it ends."""
+    from fastsmtp.delivery.conversation import Switchboard
+    from fastsmtp.delivery.fitting import fitted
+    from fastsmtp.delivery.relay import Relay
+    from fastsmtp.net.dns import Resolver
+    from fastsmtp.net.exchangers import HostsFile, Ours, Search
+
     config = process.config
     resolver = Resolver(config.dns, blocks.DNS.of(process.cells))
 

@@ -26,8 +26,6 @@ from fastsmtp.net.descriptors import raise_limit
 from fastsmtp.outset import Outset
 from fastsmtp.owner import Identity, acting, become, identity, make_folder
 from fastsmtp.serve.control import SOCKET
-from fastsmtp.single import serve_one
-from fastsmtp.split import supervise
 from fastsmtp.store.lmdb import Lock, lock
 
 LONGEST_SOCKET: Final = 107  # octets of a path in sockaddr_un
@@ -46,6 +44,10 @@ def serve(config: Config, path: Path) -> int:
     """
     raise_limit()
     one = config.processes.mode == "one"
+    if one:  # now: later, as another user, it may be out of reach
+        from fastsmtp.single import serve_one
+    else:
+        from fastsmtp.split import supervise
     outset = Outset(config, path.absolute(), systemd.Notifier())
     given = systemd.inherited()
     who = identity(config.user, config.data)

@@ -14,7 +14,8 @@ from fastsmtp.doors import KINDS, Doors, why_not
 from fastsmtp.ending import Ending
 from fastsmtp.net.listener import CannotListen
 from fastsmtp.outset import GRACE, SETTLING, Outset, counting
-from fastsmtp.roles import People, Process, Serving
+from fastsmtp.people import People
+from fastsmtp.roles import Process, Serving
 from fastsmtp.serve.control import ControlServer, Declined
 from fastsmtp.steering import SOCKET, Knowledge, Steering
 from fastsmtp.store.lmdb import LmdbStore, next_epoch

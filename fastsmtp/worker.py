@@ -117,6 +117,7 @@ async def work(orders: Orders, pipe: int) -> int:
 
 async def keep(process: Process, ending: Ending) -> None:
     from fastsmtp import keeping, sending
+    from fastsmtp.people import People
 
     def broken(what: str, error: BaseException) -> None:
         process.report.fault(what, error)
@@ -126,7 +127,7 @@ async def keep(process: Process, ending: Ending) -> None:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, 0, shared=True))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
-        people = roles.People(process.config, store, process.report.fault)
+        people = People(process.config, store, process.report.fault)
         dispatcher = await enter(keeping.keeping(process, store, people, broken))
         await enter(sending.desk(process, dispatcher))
         process.pages.tell(process.slot, "serving")
@@ -162,13 +163,14 @@ async def accept(
 ) -> None:
     """A receiver or a reader; its place is its role, its series and its sockets."""
     from fastsmtp import accepting
+    from fastsmtp.people import People
 
     role, series, sockets = place
     opening = accepting.reading if role == "read" else accepting.receiving
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, series, shared=True))
-        people = roles.People(process.config, store, process.report.fault)
+        people = People(process.config, store, process.report.fault)
         doors: Sequence[Serving] = await enter(opening(process, store, people, sockets))
 
         def hold(on: bool) -> None:

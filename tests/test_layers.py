@@ -87,6 +87,7 @@ TABLE: dict[str, tuple[tuple[str, ...], tuple[str, ...], set[str]]] = {
     "roles": (EVERYTHING, (), IO),
     "accepting": (EVERYTHING, (), IO),
     "keeping": (EVERYTHING, (), IO),
+    "people": (EVERYTHING, (), IO),
     "watching": (EVERYTHING, (), IO),
     "sending": (EVERYTHING, (), IO),
     "server": (EVERYTHING, ("uvloop",), IO),

@@ -7,6 +7,8 @@ What they say is in `delivery.jobs`. A sender that has lost the keeper finishes 
 inside its connections and keeps the outcomes until somebody acknowledges them.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import os
@@ -14,15 +16,17 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from zlib import crc32
 
 import msgspec
 
 from fastsmtp.delivery import jobs
-from fastsmtp.delivery.dispatch import Dispatcher
 from fastsmtp.delivery.jobs import Hello, Job, Key, Outcome
-from fastsmtp.delivery.relay import Relay
+
+if TYPE_CHECKING:  # a process has one of the two
+    from fastsmtp.delivery.dispatch import Dispatcher
+    from fastsmtp.delivery.relay import Relay
 
 SOCKET: Final = "send.sock"
 _RETRY: Final = 0.05  # seconds between attempts to connect, doubled up to a second
@@ -74,7 +78,7 @@ class Line(asyncio.Protocol):
 class _Desk(Line):
     """The keeper's end of one connection; `given` are jobs without an outcome."""
 
-    def __init__(self, senders: "Senders") -> None:
+    def __init__(self, senders: Senders) -> None:
         super().__init__()
         self.given: dict[Key, str] = {}
         self.greeted = False

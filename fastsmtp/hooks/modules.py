@@ -37,6 +37,11 @@ OPTIONS: Final = "Options"
 Function = Callable[..., Any]
 
 
+READING: Final = ("email.header", "email.parser", "email.policy")
+"""What hooks read mail with. It is loaded before the server becomes another user, who
+may not reach it, and only where there are hooks: it takes a megabyte."""
+
+
 class BadModule(Exception):
     """It cannot decide.
 
@@ -97,6 +102,8 @@ def _converted(kind: type, value: Any) -> Any:
 
 def load(name: str, module: str) -> Loaded:
     """Import a .py file, anew each time, or a dotted name. Raises `BadModule`."""
+    for needed in READING:
+        importlib.import_module(needed)
     if module.endswith(".py"):
         found = _from_file(f"fastsmtp_hook_{name}", module)
     else:
