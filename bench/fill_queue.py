@@ -16,7 +16,7 @@ from typing import NamedTuple
 from fastsmtp.cli.access import keeping
 from fastsmtp.config import load
 from fastsmtp.owner import as_owner
-from fastsmtp.queue import moves
+from fastsmtp.queue import layout, moves
 from fastsmtp.queue.message import Envelope, Queued, Recipient, State, Target
 from fastsmtp.store.base import Kind
 from fastsmtp.store.lmdb import LmdbStore, lock
@@ -83,6 +83,7 @@ def portions(messages: int) -> Iterator[range]:
 
 
 async def fill(store: LmdbStore, plan: Plan, now: int) -> None:
+    await layout.upgrade(store, now)  # it says that the queue is of today's
     for portion in portions(plan.messages):
         durable = [store.append(Kind.BLOB, b"", BODY) for _ in portion]
         ids = await asyncio.gather(*durable)
