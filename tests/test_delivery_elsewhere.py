@@ -431,10 +431,10 @@ async def test_who_is_in_a_hurry_wakes_what_waits_for_a_next_hop(town: Village) 
     schedule = worker.schedule
     hop = worker._hops["smtp:far.test"]
     assert hop.paused > NOW
-    hop.waiting.add("far.test")
+    hop.waiting["far.test"] = None
     schedule.park("far.test", ())
     worker.hurry(["smtp:far.test", "smtp:unknown.test"])
-    assert (hop.paused, hop.waiting) == (0, set())
+    assert (hop.paused, hop.waiting) == (0, {})
     assert not schedule._known["far.test"].parked
 
 
@@ -450,3 +450,31 @@ async def test_all_of_it_is_tried_however_much_waits(town: Village) -> None:
     town.far.says.clear()
     await town.work(town.now + MINUTE)
     assert queue_rows(town) == []
+
+
+@village
+async def test_as_many_come_again_as_may_fill_a_next_hop(town: Village) -> None:
+    """All of them would be read for what a few can give."""
+    worker = town.working()
+    hop, schedule = worker._hop("smtp:smart.test"), worker.schedule
+    hop.most = 10 * TURN
+    names = [f"{n}.test" for n in range(20)]
+    for name in names:
+        schedule.park(name, ())
+        hop.waiting[name] = None
+
+    def parked() -> list[str]:
+        return [name for name in names if schedule._known[name].parked]
+
+    hop.active = 10 * TURN
+    worker._relieve("smtp:smart.test", hop)
+    assert parked() == names
+    hop.active = 5 * TURN
+    worker._relieve("smtp:smart.test", hop)
+    assert parked() == names[5:]  # those that have waited longest come first
+    hop.active = 1
+    worker._relieve("smtp:smart.test", hop)
+    assert parked() == names[14:]
+    hop.active = 0  # nobody comes back who could let others come
+    worker._relieve("smtp:smart.test", hop)
+    assert parked() == []

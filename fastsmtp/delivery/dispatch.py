@@ -9,6 +9,7 @@ a while, longer each time, and then tried with a few messages before it gets mor
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine
+from itertools import islice
 from typing import Any, Final, Protocol
 
 from fastsmtp.delivery.attempt import Attempt, Terms, expired, is_late
@@ -23,7 +24,7 @@ from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import Queued, Standing, Target, destination_of
 from fastsmtp.queue.moves import Held
 from fastsmtp.queue.orders import due_now
-from fastsmtp.queue.schedule import Destination, Due
+from fastsmtp.queue.schedule import TURN, Destination, Due
 from fastsmtp.queue.timing import Steadiness
 from fastsmtp.smtp.letter import Answer
 
@@ -56,7 +57,8 @@ class Hop:
     most     of these at a time
     failures how often in a row it could not be reached
     paused   milliseconds, wall clock, before which it gets nothing
-    waiting  destinations whose mail is to go there when it can take more
+    waiting  destinations whose mail is to go there when it can take more, in the order
+             in which they came
     """
 
     __slots__ = ("active", "failures", "most", "paused", "waiting")
@@ -66,7 +68,7 @@ class Hop:
         self.most = most
         self.failures = 0
         self.paused = 0
-        self.waiting: set[str] = set()
+        self.waiting: dict[str, None] = {}
 
 
 class Dispatcher:
@@ -255,7 +257,7 @@ class Dispatcher:
             self.schedule.pause(name, hop.paused)
         else:
             self.schedule.park(name, ids)
-            hop.waiting.add(name)
+            hop.waiting[name] = None
 
     def _hop(self, key: str) -> Hop:
         hop = self._hops.get(key)
@@ -318,7 +320,7 @@ class Dispatcher:
         self._active -= 1
         hop = self._hop(key)
         hop.active -= 1
-        hop.waiting.add(name)
+        hop.waiting[name] = None
         self.schedule.park(name, (id,))
 
     def _judge(self, hop: Hop, attempt: Attempt) -> None:
@@ -372,9 +374,15 @@ class Dispatcher:
         )
 
     def _relieve(self, key: str, hop: Hop) -> None:
-        """Let destinations come again that wait for this next hop."""
+        """Let destinations come again that wait for this next hop: as many as may fill
+        it. What they give is read first, so all of them would be read for a few. When
+        nothing is under way nobody would come back here, so all of them come."""
         if hop.waiting and hop.active <= hop.most // 2:
-            names, hop.waiting = hop.waiting, set()
+            most = max(1, (hop.most - hop.active) // TURN)
+            most = most if hop.active else len(hop.waiting)
+            names = list(islice(hop.waiting, most))
+            for name in names:
+                del hop.waiting[name]
             self.schedule.unpark(names)
         if not hop.active and not hop.failures and not hop.waiting:
             del self._hops[key]
@@ -385,13 +393,13 @@ class Dispatcher:
             hop = self._hops.get(key)
             if hop is not None and hop.paused:
                 hop.paused = 0
-                names, hop.waiting = hop.waiting, set()
+                names, hop.waiting = hop.waiting, {}
                 self.schedule.unpark(names)
 
     def connected(self) -> None:
         """There is a sender again."""
         for hop in self._hops.values():
-            names, hop.waiting = hop.waiting, set()
+            names, hop.waiting = hop.waiting, {}
             self.schedule.unpark(names)
 
     def resumed(self, key: Key, hop: str) -> bool:
