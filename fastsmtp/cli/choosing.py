@@ -3,7 +3,7 @@ what was found with it before anything happens."""
 
 import argparse
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -120,14 +120,13 @@ class Found:
     domains: set[str] = field(default_factory=set)
     damaged: list[int] = field(default_factory=list)
 
-    def add(self, entry: "Entry") -> None:
-        from fastsmtp.queue.moves import destinations
-
+    def add(self, entry: "Entry", domains: Iterable[str]) -> None:
+        """Count one; somebody waits for it at these domains."""
         arrived = entry.queued.envelope.arrived
         self.ids.append(entry.id)
         self.octets += entry.queued.octets
         self.oldest = min(self.oldest or arrived, arrived)
-        self.domains.update(destinations(entry.queued))
+        self.domains.update(domains)
 
     def words(self) -> str:
         """As in "12,431 messages, 3 domains, oldest 2 d, 1.2 GiB"."""
@@ -166,6 +165,7 @@ class Search:
 
     async def entries(self) -> AsyncIterator["Entry"]:
         """Oldest first; each is counted in `found`."""
+        from fastsmtp.queue.moves import destinations
         from fastsmtp.queue.selection import entries, named
 
         if self._ids:
@@ -173,7 +173,7 @@ class Search:
         else:
             meant = entries(self.store, self.wanted, self._sight)
         async for entry in meant:
-            self.found.add(entry)
+            self.found.add(entry, destinations(entry.queued))
             yield entry
             if self._most is not None and len(self.found.ids) >= self._most:
                 return

@@ -82,8 +82,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def asks_recipients(self) -> bool:
-        asked = (self.recipient, self.domain, self.hop, self.error)
-        return self.attempts > 0 or any(one is not None for one in asked)
+        if self.attempts or self.recipient is not None or self.domain is not None:
+            return True
+        return self.hop is not None or self.error is not None
 
     def waiting(self, queued: Queued, hop_of: HopOf = last_hop) -> list[Target]:
         """Who still waits and fits."""
@@ -162,10 +163,11 @@ async def entries(
     store: Store, wanted: Filter = EVERYTHING, sight: Sight = PLAIN
 ) -> AsyncIterator[Entry]:
     """What is meant, oldest process life first; read in pages."""
+    every = wanted == EVERYTHING
     async for rows in _pages(store, wanted, sight):
         for key, value in rows:
             entry = _entry(int.from_bytes(key[1:], "big"), value, sight)
-            if entry is not None and wanted.takes(entry, sight.hop_of):
+            if entry is not None and (every or wanted.takes(entry, sight.hop_of)):
                 yield entry
 
 
