@@ -65,6 +65,22 @@ def test_entries_come_in_pages_and_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     run(case())
 
 
+@pytest.mark.parametrize("few", [0, 100])
+def test_a_domain_is_found_by_its_rows_or_by_its_entries(
+    few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "FEW", few)
+
+    async def case() -> None:
+        store = MemoryStore()
+        made = [await enter(store, target(f"a@{n % 2}.test")) for n in range(10)]
+        await enter(store, target("a@1.test", standing=Standing.DELIVERED))
+        assert await ids(store, domain="1.TEST") == made[1::2]
+        assert await ids(store, domain="2.test") == []
+
+    run(case())
+
+
 def test_all_that_is_asked_must_hold() -> None:
     async def case() -> None:
         store = MemoryStore()

@@ -19,11 +19,13 @@ from fastsmtp.queue.message import (
     decode_queued,
     destination_of,
 )
+from fastsmtp.queue.moves import decode_counted
 from fastsmtp.queue.sieve import Sieve
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
 
 PAGE: Final = 2000  # entries looked at in one go: less than a millisecond
+FEW: Final = 50_000  # messages of a domain that are found by its rows
 
 HopOf = Callable[[Queued, Target], str]
 """The key of the next hop of a recipient (`policy.relaying.NextHop.key`)."""
@@ -209,7 +211,7 @@ async def _pages(
     ids: list[int] | None = None
     if wanted.state == State.ACTIVE:
         ids = sorted(sight.active)
-    elif wanted.domain is not None:
+    elif wanted.domain is not None and await _are_few(store, wanted.domain.lower()):
         ids = await waiting_at(store, wanted.domain.lower())
     if ids is not None:
         for first in range(0, len(ids), PAGE):
@@ -222,6 +224,12 @@ async def _pages(
     while at is not None:
         found, at = await store.sift(keys.QUEUE, at, keys.after(b"m"), PAGE, fits)
         yield found
+
+
+async def _are_few(store: Store, domain: str) -> bool:
+    """Whether reading the rows of a domain is less than looking at all entries."""
+    counter = await store.get(keys.QUEUE, keys.destination(domain))
+    return decode_counted(counter).messages <= FEW
 
 
 def _leads_at(hop: str | None, sight: Sight) -> Leads | None:
