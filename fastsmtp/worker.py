@@ -34,6 +34,9 @@ ORPHAN_END: Final = 2.0  # seconds until an orphan ends at once; see `server.PAT
 
 Finish = Callable[[Iterable[Serving], float], Awaitable[None]]
 
+NICENESS: Final = {"read": 10}
+"""Mail that comes in goes before mail that is read, when both want the processor."""
+
 
 def slot_of(number: int) -> int:
     """Place of a worker among the pages; the supervisor has slot 1."""
@@ -89,6 +92,7 @@ class Lifeline:
 
 async def work(orders: Orders, pipe: int) -> int:
     config = Config.from_json(orders.config.encode())
+    os.nice(NICENESS.get(orders.role, 0))
     pages = Pages.open(config.run / PAGES, blocks.CELLS)
     slot = slot_of(orders.slot)
     async with AsyncExitStack() as stack:

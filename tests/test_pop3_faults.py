@@ -169,6 +169,15 @@ def test_a_line_of_a_megabyte_and_ten_thousand_commands(server: Letters) -> None
     client.close()
 
 
+def test_readers_give_way_to_those_who_take_mail_in(server: Letters) -> None:
+    until(lambda: role(server, "read") > 0, 20, "a reader")
+    niceness = [
+        os.getpriority(os.PRIO_PROCESS, role(server, name))
+        for name in ("receive", "read")
+    ]
+    assert niceness[1] == min(niceness[0] + 10, 19)
+
+
 def test_rfc_77_unique_ids_outlive_the_server(server: Letters) -> None:
     before = server.there()
     server.stop()
