@@ -9,7 +9,7 @@ from village import DOMAIN, NOW, SPLIT, Village, envelope, village
 
 from fastsmtp.auth.accounts import Account, encode_account
 from fastsmtp.delivery import counts
-from fastsmtp.delivery.dispatch import PROBES
+from fastsmtp.delivery.dispatch import HOPS, PROBES
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox.mailbox import INBOX
@@ -168,6 +168,24 @@ async def test_it_does_not_slow_others(town: Village) -> None:
     await town.work(NOW + MINUTE // 2)
     assert town.far.times("good.test") == 20
     assert [e.queued.state for e in await town.queue()] == [State.DEFERRED] * 20
+
+
+@village
+async def test_dead_next_hops_without_mail_are_forgotten(town: Village) -> None:
+    raw = decode_envelope(envelope(FAR))
+    async with town.keeping():
+        for n in range(2 * HOPS):
+            domain = f"d{n}.test"
+            town.far.says[domain] = DEAD
+            town.far.unreached.add(domain)
+            to = (Recipient(f"u@{domain}"),)
+            later = replace(raw, recipients=to, release=NOW + n * MINUTE)
+            id = await town.store.append(Kind.MAIL, encode_envelope(later), b"x\r\n")
+            await town.store.applied(id)
+    await town.work(NOW + 2 * DAY, DeliveryOptions(give_up=60.0, hop_pause_most=60.0))
+    assert not await town.queue()
+    assert town.dispatcher is not None
+    assert town.dispatcher.known <= HOPS
 
 
 @village

@@ -31,6 +31,9 @@ from fastsmtp.smtp.letter import Answer
 PROBES: Final = 10
 """Messages a next hop gets at a time after it could not be reached."""
 
+HOPS: Final = 100
+"""Next hops that are known before the dead ones among them are forgotten."""
+
 REMOTE: Final = ("smtp", "lmtp")
 """Transports that a sender takes care of."""
 
@@ -98,10 +101,16 @@ class Dispatcher:
         self._steady = steady
         self._clock = Steadiness(schedule.now(), steady())
         self._hops: dict[str, Hop] = {}
+        self._tidy_at = HOPS
         self._active = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._here: asyncio.Queue[tuple[Held, str, list[Target]]] = asyncio.Queue()
         recorder.terms, recorder.recorded = self.terms, self._recorded
+
+    @property
+    def known(self) -> int:
+        """Next hops that have mail, or could not be reached."""
+        return len(self._hops)
 
     @property
     def active(self) -> int:
@@ -262,8 +271,19 @@ class Dispatcher:
     def _hop(self, key: str) -> Hop:
         hop = self._hops.get(key)
         if hop is None:
+            if len(self._hops) >= self._tidy_at:
+                self._forget_dead()
             hop = self._hops[key] = Hop(self._options.hop_active)
         return hop
+
+    def _forget_dead(self) -> None:
+        """Next hops that failed once and have no mail any more: mail to forged senders
+        would make them more and more."""
+        before = self.schedule.now() - int(1000 * self._options.hop_pause_most)
+        hops = self._hops.items()
+        stays = {k: h for k, h in hops if h.active or h.waiting or h.paused > before}
+        self._hops = stays
+        self._tidy_at = max(HOPS, 2 * len(stays))
 
     def _start(
         self, held: Held, name: str, hop: NextHop, targets: list[Target]
