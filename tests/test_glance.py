@@ -141,6 +141,30 @@ def test_the_history_is_bounded_and_thinned_out(pages: Pages) -> None:
     assert remembered(pages, 0).since(60, 10) == []
 
 
+def test_trouble_of_the_store_leaves_a_gap(pages: Pages) -> None:
+    answers: list[Any] = [
+        OSError("no"),
+        seen(pages, 10.0),
+        OSError(),
+        seen(pages, 30.0),
+    ]
+
+    def look() -> Figures:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def run() -> History:
+        history = History(look)
+        while answers:
+            history._beat()
+        history.stop()
+        return history
+
+    assert [moment.at for moment in asyncio.run(run()).moments] == [10.0, 30.0]
+
+
 def test_numbers_are_short() -> None:
     values = (0, 12, 0.25, 9999, 12_300, 4.5e6, 2e9)
     shown = [plots.short(value) for value in values]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -23,7 +24,9 @@ class Moment(NamedTuple):
 
 
 class History:
-    """Looks by itself on the running loop, from construction until `stop`.
+    """Looks by itself on the running loop, from construction until `stop`; first after
+    a pause, when a store of an older version has been brought up to date. Law: trouble
+    of the store leaves a gap, and ends neither this nor the server.
 
     look   the figures of now
     """
@@ -31,16 +34,17 @@ class History:
     def __init__(self, look: Callable[[], Figures]) -> None:
         self.moments: deque[Moment] = deque(maxlen=int(HOURS * 3600 / PAUSE))
         self._look = look
-        self._last = look()
+        self._last: Figures | None = None
         self._loop = asyncio.get_running_loop()
         self._timer = self._loop.call_later(PAUSE, self._beat)
 
     def _beat(self) -> None:
         self._timer = self._loop.call_later(PAUSE, self._beat)
-        self.add(self._look())
+        with contextlib.suppress(Exception):  # the store says for itself what it has
+            self.add(self._look())
 
     def add(self, now: Figures) -> None:
-        rates = between(self._last, now)
+        rates = between(self._last or now, now)
         states, ages = tuple(now.states.values()), tuple(now.ages.values())
         self.moments.append(Moment(now.at, states, ages, rates))
         self._last = now
