@@ -1,6 +1,7 @@
 """Mail for other servers: it goes into the queue and from there to a sender."""
 
 import asyncio
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from fastsmtp.auth.accounts import Account, encode_account
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.dispatch import HOPS, PROBES
 from fastsmtp.delivery.options import DeliveryOptions
+from fastsmtp.errors import StoreUnavailable
 from fastsmtp.mailbox import account
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.queue import counts as events
@@ -168,6 +170,25 @@ async def test_it_does_not_slow_others(town: Village) -> None:
     await town.work(NOW + MINUTE // 2)
     assert town.far.times("good.test") == 20
     assert [e.queued.state for e in await town.queue()] == [State.DEFERRED] * 20
+
+
+@village
+async def test_what_a_store_in_trouble_does_not_give_is_asked_for_again(
+    town: Village,
+) -> None:
+    real, troubles = town.store.get_each, [StoreUnavailable("the disk is slow")]
+
+    async def failing(part: int, asked: Sequence[bytes]) -> list[bytes | None]:
+        if troubles:
+            raise troubles.pop()
+        return await real(part, asked)
+
+    setattr(town.store, "get_each", failing)  # noqa: B010
+    await town.send(FAR)
+    await town.work(NOW + MINUTE)
+    assert town.far.times("far.test") == 1
+    assert not await town.queue()
+    assert not troubles
 
 
 @village

@@ -147,7 +147,7 @@ class Dispatcher:
             if taken is None:
                 await schedule.alarm.wait(schedule.wait())
                 return
-            self._hand_out(*taken)
+            await self._hand_out(*taken)
             await asyncio.sleep(0)  # reads of a local store never suspend
         await schedule.alarm.wait(schedule.wait() or 1.0)
 
@@ -183,12 +183,13 @@ class Dispatcher:
 
     # handing out
 
-    def _hand_out(self, destination: Destination, dues: list[Due]) -> None:
+    async def _hand_out(self, destination: Destination, dues: list[Due]) -> None:
+        helds = await self._read(destination, [due.id for due in dues])
         now, queue = self.schedule.now(), self._cells.queue
         kept: dict[str, list[int]] = {}
-        for due in dues:
-            held = self._read(destination, due, now)
+        for due, held in zip(dues, helds, strict=True):
             if held is None:
+                self._later(destination.name, due, now)
                 continue
             hop, targets = self._whither(held, destination.name)
             if self._keeps(hop, now):
@@ -201,16 +202,20 @@ class Dispatcher:
         for key, ids in kept.items():
             self._keep(destination.name, key, ids, now)
 
-    def _read(self, destination: Destination, due: Due, now: int) -> Held | None:
-        held = self._recorder.read(due.id)
-        if held is None:
-            chance = backoff.chance_of(due.id)
-            at = now + backoff.pause(1, chance, self._options.retry)
-            self._later(destination.name, due, at)
-        return held
+    async def _read(
+        self, destination: Destination, ids: list[int]
+    ) -> list[Held | None]:
+        try:
+            return await self._recorder.read_each(ids)
+        except StoreUnavailable:
+            self.schedule.give_back(destination.name, ids)
+            self.schedule.noted((destination.name,))
+            raise
 
-    def _later(self, name: str, due: Due, at: int) -> None:
-        """Look at an entry that cannot be read again at `at`."""
+    def _later(self, name: str, due: Due, now: int) -> None:
+        """Look at an entry that cannot be read again after a pause."""
+        chance = backoff.chance_of(due.id)
+        at = now + backoff.pause(1, chance, self._options.retry)
 
         async def postpone() -> None:
             try:

@@ -29,7 +29,7 @@ from fastsmtp.delivery.tally import DepartureTally
 from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import moves
-from fastsmtp.queue.message import Queued, Standing
+from fastsmtp.queue.message import Queued, Standing, decode_queued
 from fastsmtp.queue.moves import Held, Move
 from fastsmtp.queue.orders import waits
 from fastsmtp.queue.schedule import Schedule
@@ -224,8 +224,17 @@ class Recorder:
 
     def read(self, id: int) -> Held | None:
         """An entry as it is now; of one that does not decode it is told."""
+        return self._decoded(id, self.store.peek(keys.QUEUE, keys.queued(id)))
+
+    async def read_each(self, ids: list[int]) -> list[Held | None]:
+        """The same of many, as of one moment."""
+        asked = [keys.queued(id) for id in ids]
+        raws = await self.store.get_each(keys.QUEUE, asked)
+        return [self._decoded(id, raw) for id, raw in zip(ids, raws, strict=True)]
+
+    def _decoded(self, id: int, raw: bytes | None) -> Held | None:
         try:
-            return moves.read(self.store, id)
+            return None if raw is None else Held(id, raw, decode_queued(raw))
         except Damaged as error:
             self.told.failed(id, "", error)
             return None
