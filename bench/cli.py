@@ -7,6 +7,7 @@ from typing import Final
 VERBS: Final = {
     "run": ("run", "load, live progress, a verdict and a report"),
     "compare": ("compare", "what changed between two runs, beyond noise"),
+    "soak": ("soak", "hours at a fixed rate, with faults; nothing lost, nothing grown"),
     "instructions": (
         "instructions",
         "what a message costs, against a baseline",

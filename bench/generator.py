@@ -56,6 +56,7 @@ class Order:
     port: int
     host: str = "127.0.0.1"
     remote: bool = False
+    recipient: str = "user"
     domain: str = "example.test"
     sender: str = "load@sender.example"
     rate: float = 0.0
@@ -76,7 +77,7 @@ class Order:
             return whole // count + (number < whole % count)
 
         words = [str(program("load")), "--port", str(self.port), "--host", self.host]
-        words += ["--to", f"user@{self.domain}", "--from", self.sender]
+        words += ["--to", f"{self.recipient}@{self.domain}", "--from", self.sender]
         words += ["--tag", f"{self.tag}{number}-", *of.arguments()]
         words += ["--sessions", str(max(1, share(of.sessions)))]
         words += ["--interval", str(self.interval), "--seed", str(number + 1)]

@@ -27,6 +27,20 @@ def program(name: str) -> Path:
     return target
 
 
+def preloaded(name: str) -> Path:
+    """The library for LD_PRELOAD made from preload/`name`.c, with `cc` when needed."""
+    source = HERE / "preload" / f"{name}.c"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    target = cache() / f"{name}-{digest}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = target.with_name(f"{target.name}.{os.getpid()}")
+        flags = ["-O1", "-shared", "-fPIC", "-o", str(fresh)]
+        subprocess.run(["cc", *flags, str(source), "-ldl"], check=True)
+        fresh.rename(target)
+    return target
+
+
 def compile_to(source: Path, target: Path) -> None:
     """Raises CalledProcessError, or FileNotFoundError without a compiler."""
     flags = ["-O2", "-Wall", "-Wextra", "-o", str(target)]

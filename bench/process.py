@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -61,6 +62,15 @@ def anonymous_bytes(pid: int) -> int:
 def resident_bytes(pid: int) -> int:
     """VmRSS over the tree; pages that processes share count in each."""
     return sum(_status_bytes(one, "VmRSS") for one in tree(pid))
+
+
+def descriptors(pid: int) -> int:
+    """Open files over the tree."""
+    count = 0
+    for one in tree(pid):
+        with suppress(OSError):
+            count += len(list((PROC / str(one) / "fd").iterdir()))
+    return count
 
 
 def _status_bytes(pid: int, field: str) -> int:
