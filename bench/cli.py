@@ -7,6 +7,7 @@ from typing import Final
 VERBS: Final = {
     "run": ("run", "load, live progress, a verdict and a report"),
     "compare": ("compare", "what changed between two runs, beyond noise"),
+    "peers": ("side_by_peers", "the same load on other servers, in one run"),
     "soak": ("soak", "hours at a fixed rate, with faults; nothing lost, nothing grown"),
     "instructions": (
         "instructions",

@@ -124,8 +124,9 @@ def _unpack(root: Path, packages: list[str]) -> None:
         subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
 
 
-def answers(port: int) -> None:
-    end = monotonic() + START_SECONDS
+def answers(port: int, seconds: float = START_SECONDS) -> None:
+    """Returns when somebody greets there. Raises OSError when nobody does in time."""
+    end = monotonic() + seconds
     while True:
         try:
             with create_connection(("127.0.0.1", port), timeout=1) as client:

@@ -183,3 +183,44 @@ def bars(values: Sequence[tuple[str, float]], axes: Axes) -> str:
             f"<title>{said}</title></rect>"
         )
     return picture("".join(parts), [])
+
+
+RANKED: Final = """\
+<style>
+text { font: 13px system-ui, sans-serif; fill: #24292f }
+.soft { fill: #667 } .yes { fill: #2f6fde } .no { fill: #b8c0ca }
+@media (prefers-color-scheme: dark) { text { fill: #e6e9ed }
+.soft { fill: #9aa4b1 } .yes { fill: #6ea1ff } .no { fill: #4a535e } }
+</style>
+"""
+ROW: Final = 26
+NAME_WIDTH: Final = 170
+
+
+def ranking(title: str, rows: Sequence[tuple[str, float, bool]]) -> str:
+    """An SVG file: a bar for each (name, value, whether it is one of the good)."""
+    top = max((value for _, value, _ in rows), default=1.0)
+    height = ROW * len(rows) + 54
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        f'width="{WIDTH}" height="{height}">{RANKED}',
+        f'<text x="0" y="16" font-weight="600">{escape(title)}</text>',
+    ]
+    for x, kind, text in ((0, "yes", "durable"), (90, "no", "not durable")):
+        left = NAME_WIDTH + x
+        square = f'x="{left}" y="{height - 18}" width="11" height="11"'
+        parts.append(f'<rect class="{kind}" {square}/>')
+        parts.append(
+            f'<text class="soft" x="{left + 17}" y="{height - 8}">{text}</text>'
+        )
+    for n, (name, value, good) in enumerate(rows):
+        y = 28 + n * ROW
+        width = value / top * (WIDTH - NAME_WIDTH - 80)
+        right = NAME_WIDTH + width + 7
+        parts.append(f'<text x="0" y="{y + 15}">{escape(name)}</text>')
+        parts.append(
+            f'<rect class="{"yes" if good else "no"}" x="{NAME_WIDTH}" y="{y + 2}" '
+            f'width="{width:.1f}" height="{ROW - 8}" rx="2"/>'
+        )
+        parts.append(f'<text x="{right:.1f}" y="{y + 15}">{value:,.0f}</text>')
+    return "\n".join([*parts, "</svg>\n"])

@@ -6,10 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import shims
-from crash.kill_rig import shim
-
 from fastsmtp_bench import peers
+from fastsmtp_bench.native import preloaded
 
 CONFIGURATION = """\
 exim_path = {binary}
@@ -52,8 +50,7 @@ class Exim:
         # not setuid: such a program does not look into LD_LIBRARY_PATH
         shutil.copyfile(original, self._binary)
         self._binary.chmod(0o755)
-        names = shim(home, Path(shims.__file__).with_name("names.c"))
-        self._environment["LD_PRELOAD"] = str(names)
+        self._environment["LD_PRELOAD"] = str(preloaded("names"))
         self._configuration = home / "exim.conf"
         text = CONFIGURATION.format(home=home, binary=self._binary, port=port)
         self._configuration.write_text(text)
