@@ -1,5 +1,6 @@
 """`fastsmtp-bench VERB`: each verb is the `main` of a module of its own."""
 
+import signal
 import sys
 from importlib import import_module
 from typing import Final
@@ -46,5 +47,7 @@ def main(words: list[str] | None = None) -> int:
     if verb not in VERBS:
         sys.stderr.write(f"fastsmtp-bench: no verb {verb}\n{usage()}")
         return 2
+    # told to end, it takes the servers and generators that it started with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     module, _ = VERBS[verb]
     return int(import_module(f"fastsmtp_bench.{module}").main(rest) or 0)

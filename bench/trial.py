@@ -20,6 +20,7 @@ TRIES: Final = 3  # rates that are tried
 SHARE: Final = 0.9  # of what goes at most: the first rate that is tried
 LESS: Final = 0.85  # of the last one: the next
 KEPT_UP: Final = 0.98  # of what was offered must be acknowledged
+IN_TIME: Final = 0.95  # of the rate, until the last reply
 BACKLOG_SECONDS: Final = 2.0  # of work that may be left at the end
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 AGES: Final = "fastsmtp_queue_messages_by_age"
@@ -233,6 +234,8 @@ def kept_up(phase: Phase, place: Place) -> bool:
     total = phase.outcome.total
     due = total.counts["started"] + total.behind
     if total.counts["acknowledged"] < KEPT_UP * due:
+        return False
+    if phase.outcome.rate < IN_TIME * phase.offered:
         return False
     page = phase.looks[-1].page
     left = page.total("fastsmtp_log_unapplied_messages") if page else 0.0
