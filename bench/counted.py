@@ -133,6 +133,26 @@ def _envelopes() -> Run:
     return run
 
 
+class _Traced:
+    """What becomes of a message, written down."""
+
+    def __init__(self) -> None:
+        from fastsmtp.trace.ring import Trace
+
+        self.place = tempfile.TemporaryDirectory()
+        self.trace = Trace(str(Path(self.place.name) / "t"), 1 << 20)
+
+    def __call__(self) -> None:
+        to = ("bob@example.test", "example.test", "mx.example.test 192.0.2.1")
+        for id in range(1, 501):
+            self.trace.applied(id, 1, 0)
+            self.trace.attempt(id, *to, 250, "2.0.0 Ok", 12)
+
+    def close(self) -> None:
+        self.trace.close()
+        self.place.cleanup()
+
+
 class _Append:
     """Copies into native memory; nothing is flushed, so no thread of the log runs."""
 
@@ -283,6 +303,7 @@ CASES: Final[dict[str, Case]] = {
     "survey, 4 KiB": Case(("wire.transfer",), _survey, 200),
     "encoded, 4 KiB": Case(("wire.transfer",), _encoded, 50),
     "envelope": Case(("queue.encoded",), _envelopes, 500),
+    "trace": Case(("trace.ring",), _Traced, 500),
     "log, append": Case(("store.msglog",), _Append, 40, 4.0),
     "log, scan": Case(("store.record",), _records, 200),
     "apply": Case(
