@@ -145,6 +145,7 @@ class Generator:
         self._said.put((number, None))
 
     def stop(self) -> None:
+        """Ends it early; what it knows by then is in the outcome."""
         for process in self.processes:
             process.terminate()
 
@@ -156,6 +157,10 @@ class Generator:
             for found in self._slices(reports):
                 slices.append(found)
                 tell(found)
+        except BaseException:
+            for process in self.processes:
+                process.kill()
+            raise
         finally:
             self._end()
         self._complain(reports)
@@ -211,8 +216,6 @@ class Generator:
 
     def _end(self) -> None:
         for process in self.processes:
-            if process.poll() is None:
-                process.terminate()
             process.wait()
         for reader in self._readers:
             reader.join()

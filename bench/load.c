@@ -23,7 +23,8 @@
  * of what came since the last. Two latencies: `latency_us` from the last octet of a body
  * to its 250, `whole_us` from when the message was due, or begun, to the same.
  * Exit status: 0 all acknowledged, 1 something was refused or broke (without
- * --tolerant), 2 bad usage, 3 nothing moved for --timeout seconds.
+ * --tolerant), 2 bad usage, 3 nothing moved for --timeout seconds. SIGINT and SIGTERM
+ * end it early, with its report.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -59,6 +60,7 @@ enum {
     CODES = 600,         /* of replies */
     PAUSE_MS = 20,       /* before a broken session connects again */
     GRACE_NS = 1000000000,
+    PATIENCE_NS = 2000000000, /* with replies, when it is told to stop */
     FIRST_DUE_NS = 50000000, /* until sessions that stay are connected */
 };
 
@@ -95,7 +97,7 @@ static volatile sig_atomic_t told_to_stop;
 static uint64_t started, acknowledged, refused, broken, shaken, resumed;
 static uint64_t replies[CODES];
 static uint64_t begun_at, deadline, last_progress, finished_at, next_report;
-static uint64_t timer_set, chance;
+static uint64_t timer_set, chance, stopped_at;
 static double next_due, gap; /* ns; open loop */
 static char *group, acked_text[EVENTS * 64];
 static size_t acked_size, sender_size;
@@ -721,6 +723,12 @@ static int turn(void) {
         return 0;
     if (next_report && now() >= next_report)
         report_interval();
+    if (told_to_stop && !stopped_at)
+        stopped_at = now();
+    if (stopped_at && now() - stopped_at > PATIENCE_NS) {
+        complain("stopped", "replies were still due");
+        return -1;
+    }
     if (n <= 0 && now() - last_progress > (uint64_t)(opt.timeout * 1e9)) {
         complain("timeout", "no reply");
         return -1;

@@ -4,19 +4,25 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
+from secrets import token_hex
+from socket import create_connection
 from typing import Any, Final
 
 from fastsmtp import config
 from fastsmtp.config.model import Config
 from fastsmtp.net.selfsigned import make as make_certificate
 from fastsmtp_bench import accounts
+from fastsmtp_bench.generator import Failed
 from fastsmtp_bench.profiles import Profile
+from fastsmtp_bench.scraped import Page
 from fastsmtp_bench.served import Served, free_port
 
 USERS: Final = 50  # that can log in
 PASSWORD: Final = "only-for-the-bench"
+GREETING_SECONDS: Final = 10.0
 RAISED: Final = {
     "SMTP__MAX_CONNECTIONS": "60000",
     "SMTP__MAX_CONNECTIONS_PER_NETWORK": "50000",  # every client is one network here
@@ -31,7 +37,8 @@ class Place:
 
     pid, metrics   of the server, when they are known
     configuration  of the server, when its mailboxes can be read here
-    certificate    (certificate, key) for the null sink, when the profile wants TLS
+    logins         (address, password) of its users
+    mark           what the ids of this run's messages begin with
     """
 
     label: str
@@ -43,7 +50,7 @@ class Place:
     metrics: str | None = None
     configuration: Path | None = None
     logins: tuple[tuple[str, str], ...] = ()
-    certificate: tuple[Path, Path] | None = None
+    mark: str = field(default_factory=lambda: f"{token_hex(4)}-")
 
 
 def names(profile: Profile) -> list[str]:
@@ -82,7 +89,6 @@ def private(profile: Profile, directory: Path, mode: Any) -> Iterator[Place]:
                 metrics=server.metrics,
                 configuration=server.configuration,
                 logins=tuple((who, PASSWORD) for who in logins),
-                certificate=pair,
             )
         finally:
             server.stop()
@@ -98,6 +104,57 @@ def _tables(profile: Profile, ports: dict[str, int]) -> str:
     if profile.lmtp:
         text += f'[lmtp]\nlisten = ["127.0.0.1:{ports["lmtp"]}"]\n'
     return text
+
+
+# -- a server that runs --------------------------------------------------------------
+
+
+def running(profile: Profile, target: Place, logins: Path | None) -> Place:
+    """The same with its users, when it greets and can be loaded. Raises Failed."""
+    address = ip_address(target.host)
+    if not (address.is_loopback or (target.remote and address.is_private)):
+        kind = "private" if target.remote else "of this machine"
+        raise Failed(f"{target.label} is not {kind}: load only servers of your own")
+    greeting = greeted(target)
+    if not greeting.startswith("220"):
+        raise Failed(f"{target.label} greets with {greeting!r}, not with 220")
+    if target.metrics:
+        try:
+            Page.fetch(target.metrics)
+        except (OSError, ValueError) as why:
+            raise Failed(f"--metrics {target.metrics}: {why}") from None
+    if profile.auth and not logins:
+        raise Failed(
+            f"profile {profile.name} logs in: --logins FILE, lines ADDRESS PASSWORD"
+        )
+    return replace(target, logins=users(logins) if logins and profile.auth else ())
+
+
+def greeted(target: Place) -> str:
+    """The first line that it says. Raises Failed."""
+    whom = target.host, target.port
+    try:
+        with create_connection(whom, timeout=GREETING_SECONDS) as client:
+            said = client.recv(512)
+    except TimeoutError:
+        why = f"{target.label} says nothing within {GREETING_SECONDS:g} s"
+        raise Failed(why) from None
+    except OSError as error:
+        why = f"nobody answers at {target.label}: {error.strerror or error}"
+        raise Failed(why) from None
+    return said.decode(errors="replace").partition("\r\n")[0]
+
+
+def users(path: Path) -> tuple[tuple[str, str], ...]:
+    """Raises Failed."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as why:
+        raise Failed(f"--logins {path}: {why}") from None
+    found = [tuple(line.split()) for line in lines if line.strip()]
+    if not found or any(len(pair) != 2 for pair in found):
+        raise Failed(f"--logins {path}: not lines ADDRESS PASSWORD")
+    return tuple((who, word) for who, word in found)
 
 
 # -- the server of a configuration of somebody's own ---------------------------------
@@ -170,7 +227,6 @@ def borrowed(path: Path, profile: Profile, directory: Path | None) -> Iterator[P
                     metrics=server.metrics,
                     configuration=server.configuration,
                     logins=tuple((who, PASSWORD) for who in logins),
-                    certificate=pair,
                 )
             finally:
                 server.stop()

@@ -53,7 +53,7 @@ def html(document: dict[str, Any]) -> str:
     verdict = document["verdict"]
     notes = [_note("good" if verdict["sustained"] else "bad", _held(document))]
     if verdict["limited_by_the_generator"]:
-        notes.append(_note("bad", "limited by the generator"))
+        notes.append(_note("bad", "†: limited by the generator"))
     if document["verified"]:
         bad = document["verified"]["lost"] or document["verified"]["doubled"]
         kind = "bad" if bad else "good"
@@ -81,6 +81,7 @@ def _held(document: dict[str, Any]) -> str:
     last = document["phases"][-1]
     drained = document["verdict"]["drained"]
     word = "held" if document["verdict"]["sustained"] else "not held"
+    word = "interrupted" if document["verdict"]["interrupted"] else word
     rate = f"{last['offered']:,.0f} messages/s {word}" if last["offered"] else word
     return f"{rate}; everything delivered {drained:.2f} s after the last message"
 
@@ -98,7 +99,7 @@ def _table(phases: list[dict[str, Any]]) -> str:
         limits = ", ".join(f"{NAMES.get(n, n)} {s:.0%}" for n, s in one["limits"][:2])
         cells = [
             escape(one["name"]),
-            f"{one['rate']:,.0f}",
+            f"{one['rate']:,.0f}" + (" †" if one["limited_by_the_generator"] else ""),
             *(milliseconds(whole[q]) for q in ("p50", "p99", "p99.9")),
             *(f"{counts.get(name, 0):,}" for name in ("refused", "broken")),
             f"{one['server_cpu_us']:.1f}" if one["server_cpu_us"] else "–",

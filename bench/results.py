@@ -9,7 +9,6 @@ from fastsmtp_bench import machine
 from fastsmtp_bench.generator import Slice
 from fastsmtp_bench.ledger import Balance
 from fastsmtp_bench.trial import AGES, BATCH, QUANTILES, SYNC, Phase, Trial
-from fastsmtp_bench.verdict import GENERATOR
 from fastsmtp_bench.watching import Look, cpu
 
 FORMAT: Final = 1
@@ -18,7 +17,7 @@ FORMAT: Final = 1
 def document(trial: Trial, directory: Path, balance: Balance | None) -> dict[str, Any]:
     """The whole of it, ready for `json.dumps`."""
     last = trial.last
-    limited = last.rate > GENERATOR * trial.ceiling
+    limited = any(one.limited for one in trial.phases)
     return {
         "format": FORMAT,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -34,6 +33,7 @@ def document(trial: Trial, directory: Path, balance: Balance | None) -> dict[str
             "p99": trial.p99(),
             "sustained": trial.sustained,
             "limited_by_the_generator": limited,
+            "interrupted": trial.interrupt.told,
             "drained": round(trial.drained, 3),
         },
         "verified": asdict(balance) | {"sentence": balance.sentence()}
@@ -50,6 +50,7 @@ def phase(one: Phase) -> dict[str, Any]:
         "name": one.name,
         "offered": round(one.offered, 1),
         "rate": round(one.rate, 1),
+        "limited_by_the_generator": one.limited,
         "server_cpu_us": round(one.server_cpu(), 1),
         "generator_cpu_us": round(
             total.cpu / max(1, total.counts["acknowledged"]) * 1e6, 1

@@ -1,6 +1,7 @@
 """The phases of a run: the ceiling of the generator, a warm-up, as fast as it goes, and
 then at a fixed rate, which tells the latency that users would see."""
 
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -8,19 +9,22 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from fastsmtp.net.selfsigned import make as make_certificate
 from fastsmtp_bench import sink
 from fastsmtp_bench.client import Unfinished, settle
 from fastsmtp_bench.generator import Failed, Generator, Order, Outcome, Slice
+from fastsmtp_bench.interrupt import Interrupt
 from fastsmtp_bench.place import Place
 from fastsmtp_bench.profiles import Profile
-from fastsmtp_bench.verdict import Limit, limits, sentence
+from fastsmtp_bench.verdict import GENERATOR, Limit, limits, sentence
 from fastsmtp_bench.watching import Look, Watcher, busy, cpu
 
 TRIES: Final = 3  # rates that are tried
 SHARE: Final = 0.9  # of what goes at most: the first rate that is tried
 LESS: Final = 0.85  # of the last one: the next
 KEPT_UP: Final = 0.98  # of what was offered must be acknowledged
-IN_TIME: Final = 0.95  # of the rate, until the last reply
+IN_TIME: Final = 0.95  # of the time until the last reply
+FIRST_SECONDS: Final = 0.1  # before the first message is due, and a reply
 BACKLOG_SECONDS: Final = 2.0  # of work that may be left at the end
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 AGES: Final = "fastsmtp_queue_messages_by_age"
@@ -79,6 +83,11 @@ class Phase:
     def limits(self) -> list[Limit]:
         return limits(self.usage(), self.rate, self.ceiling)
 
+    @property
+    def limited(self) -> bool:
+        """Whether it says more about the generator than about the server."""
+        return self.rate > GENERATOR * self.ceiling
+
     def server_cpu(self) -> float:
         """Microseconds per acknowledged message; 0 when it cannot be seen."""
         spent = cpu(self.looks[0], self.looks[-1])
@@ -96,6 +105,7 @@ class Trial:
     place: Place
     profile: Profile
     plan: Plan
+    interrupt: Interrupt = field(default_factory=Interrupt)
     ceiling: float = 0.0
     phases: list[Phase] = field(default_factory=list)
     sustained: bool = False
@@ -110,6 +120,9 @@ class Trial:
 
     def sentence(self) -> str:
         last = self.last
+        if self.interrupt.told:
+            early = f"stopped early, in the phase {last.name}: "
+            return early + sentence(last.rate, self.p99(), None, self._limits())
         return sentence(last.rate, self.p99(), self.sustained, self._limits())
 
     def _limits(self) -> list[Limit]:
@@ -139,21 +152,24 @@ def per_second(slices: list[Slice]) -> list[tuple[float, float]]:
     return found
 
 
-def perform(place: Place, profile: Profile, plan: Plan, screen: Screen) -> Trial:
-    """The whole of it. Raises Failed, Unfinished, OSError."""
-    trial = Trial(place, profile, plan)
-    trial.ceiling = ceiling(place, profile, plan, screen)
+def perform(
+    place: Place, profile: Profile, plan: Plan, screen: Screen, interrupt: Interrupt
+) -> Trial:
+    """The whole of it, or what there was until Ctrl-C; no phase, when that was before
+    the first. Raises Failed, Unfinished, OSError."""
+    trial = Trial(place, profile, plan, interrupt)
+    trial.ceiling = ceiling(trial, screen)
     _load(trial, screen, "warm-up", plan.warm_up_seconds)
     trial.phases.clear()
     rate = plan.rate
     if not rate:
         _load(trial, screen, "closed loop", plan.seconds)
-        rate = trial.last.rate * SHARE
+        rate = trial.last.rate * SHARE if trial.phases else 0.0
     for _ in range(TRIES):
-        if rate < 1:
+        if rate < 1 or interrupt.told:
             break
         _load(trial, screen, f"{rate:,.0f} messages/s", plan.seconds, rate)
-        trial.sustained = kept_up(trial.last, place)
+        trial.sustained = kept_up(trial.last, place) and not interrupt.told
         trial.drained = drain(place)
         if trial.sustained or plan.rate:
             break
@@ -161,23 +177,28 @@ def perform(place: Place, profile: Profile, plan: Plan, screen: Screen) -> Trial
     return trial
 
 
-def ceiling(place: Place, profile: Profile, plan: Plan, screen: Screen) -> float:
+def ceiling(trial: Trial, screen: Screen) -> float:
     """What the same generator reaches against a server that does nothing."""
-    words = []
-    if profile.tls and place.certificate:
-        certificate, key = place.certificate
-        words = ["--cert", str(certificate), "--key", str(key)]
+    profile, plan, place = trial.profile, trial.plan, trial.place
     screen.begin("ceiling of the generator", plan.ceiling_seconds)
-    with sink.running({}, *words) as null:
-        order = Order(
-            profile=profile,
-            port=null.port,
-            domain=place.domain,
-            seconds=plan.ceiling_seconds,
-            processes=plan.processes,
-            logins=place.logins,
-        )
-        found = Generator(order).run()
+    with tempfile.TemporaryDirectory(prefix="fastsmtp-bench-") as folder:
+        words = []
+        if profile.tls:
+            pair = Path(folder) / "tls.crt", Path(folder) / "tls.key"
+            make_certificate(*pair, ["sink.invalid"])
+            words = ["--cert", str(pair[0]), "--key", str(pair[1])]
+        with sink.running({}, *words) as null:
+            order = Order(
+                profile=profile,
+                port=null.port,
+                domain=place.domain,
+                seconds=plan.ceiling_seconds,
+                processes=plan.processes,
+                logins=place.logins,
+            )
+            generator = Generator(order)
+            with trial.interrupt.ends(generator.stop):
+                found = generator.run()
     screen.end(f"{found.rate:,.0f} messages/s against the null sink")
     return found.rate
 
@@ -185,8 +206,10 @@ def ceiling(place: Place, profile: Profile, plan: Plan, screen: Screen) -> float
 def _load(
     trial: Trial, screen: Screen, name: str, seconds: float, rate: float = 0.0
 ) -> None:
-    """Runs one load and adds its phase."""
+    """Runs one load and adds its phase; nothing after Ctrl-C."""
     place, plan = trial.place, trial.plan
+    if trial.interrupt.told:
+        return
     order = Order(
         profile=trial.profile,
         port=place.port,
@@ -197,14 +220,17 @@ def _load(
         seconds=seconds,
         processes=plan.processes,
         tolerant=plan.tolerant,
-        tag=f"{name.split()[0].replace(',', '')}-",
+        tag=f"{place.mark}{name.split()[0].replace(',', '')}-",
         acked=plan.verify,
         logins=place.logins,
     )
     screen.begin(name, seconds)
     generator = Generator(order)
     before = [0.0]
-    with Watcher(place.pid, place.metrics, more=lambda: generator.pids) as watcher:
+    with (
+        Watcher(place.pid, place.metrics, more=lambda: generator.pids) as watcher,
+        trial.interrupt.ends(generator.stop),
+    ):
 
         def tell(one: Slice) -> None:
             screen.tell(one, before[0], watcher.looks[-1])
@@ -212,9 +238,10 @@ def _load(
 
         outcome = generator.run(tell)
     phase = Phase(name, rate, outcome, watcher.looks, trial.ceiling)
-    trial.phases.append(phase)
+    if outcome.total.counts["acknowledged"]:
+        trial.phases.append(phase)
     screen.end(summary(phase))
-    if outcome.total.counts["acknowledged"] == 0:
+    if not (outcome.total.counts["acknowledged"] or trial.interrupt.told):
         why = "; ".join(outcome.errors) or "nobody answered"
         raise Failed(f"{place.label} took no message: {why}")
 
@@ -226,6 +253,7 @@ def summary(phase: Phase) -> str:
     return (
         f"{phase.rate:,.0f} messages/s, p50 {whole.quantile(0.5) * 1000:.1f} ms, "
         f"p99 {whole.quantile(0.99) * 1000:.1f} ms, {wrong:,} errors"
+        + (", limited by the generator" if phase.limited else "")
     )
 
 
@@ -235,7 +263,7 @@ def kept_up(phase: Phase, place: Place) -> bool:
     due = total.counts["started"] + total.behind
     if total.counts["acknowledged"] < KEPT_UP * due:
         return False
-    if phase.outcome.rate < IN_TIME * phase.offered:
+    if phase.outcome.seconds > due / phase.offered / IN_TIME + FIRST_SECONDS:
         return False
     page = phase.looks[-1].page
     left = page.total("fastsmtp_log_unapplied_messages") if page else 0.0

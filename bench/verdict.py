@@ -71,9 +71,12 @@ def milliseconds(seconds: float) -> str:
     return f"{ms:.2f} ms" if ms < 10 else f"{ms:,.0f} ms"
 
 
-def sentence(rate: float, p99: float, sustained: bool, found: list[Limit]) -> str:
-    """The verdict."""
+def sentence(
+    rate: float, p99: float, sustained: bool | None, found: list[Limit]
+) -> str:
+    """The verdict; `sustained` is None when it was not found out."""
     if not rate:
         return "takes no message; see the errors"
     verb = "sustains" if sustained else "does not keep up; reaches"
+    verb = "reached" if sustained is None else verb
     return f"{verb} {rate:,.0f} messages/s at p99 {milliseconds(p99)}; {because(found)}"

@@ -1,0 +1,66 @@
+"""The command lines of the verbs: one kind of parser, and values that are checked."""
+
+import argparse
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+from socket import gaierror, getaddrinfo
+
+
+def parser(verb: str, text: str | None, epilog: str = "") -> argparse.ArgumentParser:
+    """Of `fastsmtp-bench VERB`; `text` is what the verb does, as it is laid out."""
+    return argparse.ArgumentParser(
+        prog=f"fastsmtp-bench {verb}",
+        description=text,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def count(word: str) -> int:
+    """1 or more. Raises ArgumentTypeError, as all that follow."""
+    if not word.isdecimal() or not int(word):
+        raise ArgumentTypeError(f"{word} is not a whole number above 0")
+    return int(word)
+
+
+def positive(word: str) -> float:
+    try:
+        found = float(word)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise ArgumentTypeError(f"{word} is not a number above 0")
+    return found
+
+
+def endpoint(word: str) -> tuple[str, int]:
+    """HOST:PORT, [ADDRESS]:PORT or :PORT; the host as an address."""
+    host, colon, port = word.rpartition(":")
+    if not colon or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ArgumentTypeError(f"{word} is not HOST:PORT")
+    try:
+        found = getaddrinfo(host.strip("[]") or "127.0.0.1", int(port))
+    except gaierror as why:
+        raise ArgumentTypeError(f"{word}: {why.strerror}") from None
+    return str(found[0][4][0]), int(port)
+
+
+def existing(kind: Callable[[Path], bool], what: str) -> Callable[[str], Path]:
+    def path(word: str) -> Path:
+        if not kind(Path(word)):
+            raise ArgumentTypeError(f"{word} is not {what}")
+        return Path(word)
+
+    return path
+
+
+folder = existing(Path.is_dir, "a folder")
+file = existing(Path.is_file, "a file")
+
+
+def beside(word: str) -> Path:
+    """A file that may be new, in a folder that there is."""
+    if not Path(word).parent.is_dir():
+        raise ArgumentTypeError(f"there is no folder {Path(word).parent}")
+    return Path(word)
