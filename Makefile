@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help run build debug test slow lint types bench micro instructions fuzz clean distclean
+.PHONY: help run build debug test slow lint types bench micro baseline instructions fuzz clean distclean
 
 PYTHON ?= python3
 V := .venv/bin
@@ -20,7 +20,7 @@ help:
 	@echo "make lint    ruff check and format --check      make types  mypy --strict"
 	@echo "make build   the compiled modules, in place     make debug  with bounds checks"
 	@echo "make bench   load, verdict, var/bench/report.html      (docs/bench.md)"
-	@echo "make micro   micro-benchmarks, in seconds       make instructions  counted"
+	@echo "make micro   beside the saved baseline          make instructions  counted"
 	@echo "make fuzz    fuzz the parsers"
 	@echo "make clean   remove what was built              make distclean  and .venv"
 
@@ -69,8 +69,18 @@ bench: .venv/.native
 	@mkdir -p var/bench
 	$(V)/fastsmtp-bench run --verify --directory var/bench --output var/bench/report
 
+MICRO := $(V)/python -m pytest --benchmark-enable --benchmark-only \
+    --benchmark-storage=bench/baseline bench/micro_*.py
+
 micro: .venv/.native .venv/.dev
-	$(V)/python -m pytest --benchmark-enable --benchmark-only bench/micro_*.py
+	$(MICRO) --benchmark-compare=0001 --benchmark-columns=min,median,rounds \
+	    --benchmark-group-by=fullname --benchmark-sort=name
+
+# What is true of this machine and tree from now on: both are in the repository.
+baseline: .venv/.native .venv/.dev
+	rm -rf bench/baseline
+	$(MICRO) --benchmark-save=baseline
+	$(V)/fastsmtp-bench instructions --write
 
 instructions: .venv/.native
 	$(V)/fastsmtp-bench instructions

@@ -133,6 +133,33 @@ def _envelopes() -> Run:
     return run
 
 
+def _sieved() -> Run:
+    """A page of the queue, half of which fits."""
+    from fastsmtp.queue.message import encode_queued
+    from fastsmtp.queue.selection import Filter
+    from fastsmtp.queue.sieve import Sieve
+    from fastsmtp_bench.fill_queue import entry
+
+    rows = [
+        (b"m%d" % n, encode_queued(entry(n, 2, 1_795_493_520_000))) for n in range(500)
+    ]
+    sieve = Sieve(Filter(domain="dest1.example", error="try again"))
+
+    def run() -> None:
+        sieve.passes(rows)
+
+    return run
+
+
+def _reading(maker: str) -> Callable[[], Run]:
+    def make() -> Run:
+        from fastsmtp_bench import micro_pop3 as micro
+
+        return micro.MAKERS[maker]()
+
+    return make
+
+
 class _Traced:
     """What becomes of a message, written down."""
 
@@ -160,10 +187,12 @@ class _Append:
         from fastsmtp.store.msglog import LogWriter
 
         self.place = tempfile.TemporaryDirectory()
-        self.log = LogWriter(self.place.name, 1, 7, 64 << 20, 1, 16)
+        # so many records wake the thread that this never does
+        self.log = LogWriter(self.place.name, 1, 7, 64 << 20, 1, 1000)
         self.body = b"x" * 4096
-        self()  # until buffers have their size and the thread has nothing to do
-        self.log.sync()
+        for _ in range(4):  # until each of its buffers has its size
+            self()
+            self.log.sync()
 
     def __call__(self) -> None:
         for id in range(40):
@@ -304,7 +333,11 @@ CASES: Final[dict[str, Case]] = {
     "encoded, 4 KiB": Case(("wire.transfer",), _encoded, 50),
     "envelope": Case(("queue.encoded",), _envelopes, 500),
     "trace": Case(("trace.ring",), _Traced, 500),
-    "log, append": Case(("store.msglog",), _Append, 40, 4.0),
+    "queue, look for": Case(("queue.sieve",), _sieved, 500),
+    "pop3, RETR": Case(("pop3.session",), _reading("engine"), 500),
+    "pop3, 4 KiB given": Case(("pop3.body",), _reading("giver"), 500),
+    "pop3, 4 KiB and driver": Case(("serve.fetcher",), _reading("fetcher"), 500),
+    "log, append": Case(("store.msglog",), _Append, 40),
     "log, scan": Case(("store.record",), _records, 200),
     "apply": Case(
         ("store.lmdb.gather", "delivery.inboxes", "delivery.tally"), _apply, 500, 0.2

@@ -54,6 +54,19 @@ def test_the_baseline_has_every_case() -> None:
     assert json.loads(BASELINE.read_text())["counts"].keys() == CASES.keys()
 
 
+def test_the_saved_seconds_are_of_every_case_and_of_nobody_s_machine() -> None:
+    [path] = BASELINE.with_name("baseline").rglob("*.json")
+    saved = json.loads(path.read_text())
+    names = {one["name"] for one in saved["benchmarks"]}
+    assert {f"test_case[{name}]" for name in CASES} <= names
+    assert "node" not in saved["machine_info"]
+    assert saved["commit_info"] == {}
+
+
+def test_every_compiled_module_has_a_case() -> None:
+    assert instructions.uncounted() == []
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_case_runs(name: str) -> None:
     run = CASES[name].make()
