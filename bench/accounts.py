@@ -1,7 +1,8 @@
 """The accounts a measurement delivers to, and those that log in."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastsmtp import config
@@ -19,6 +20,23 @@ def create(server: Served, mailboxes: int = 0) -> None:
     """Makes user@ and 2user@ … 10user@, and user0001@ … up to `mailboxes`."""
     names = USERS + [f"user{n:04}" for n in range(1, mailboxes + 1)]
     make(server.configuration, [f"{name}@{DOMAIN}" for name in names])
+
+
+@contextmanager
+def serving(
+    server: Served, mailboxes: int = 0, prepare: Callable[[Path], None] | None = None
+) -> Iterator[Served]:
+    """Configures it, makes its accounts, and starts it until the end. `prepare` puts
+    into its folder what its configuration speaks of."""
+    server.configure()
+    if prepare:
+        prepare(server.home)
+    create(server, mailboxes)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def make(

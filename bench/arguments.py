@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from socket import gaierror, getaddrinfo
 
+from fastsmtp_bench.workloads import WORKLOADS
+
 
 def parser(verb: str, text: str | None, epilog: str = "") -> argparse.ArgumentParser:
     """Of `fastsmtp-bench VERB`; `text` is what the verb does, as it is laid out."""
@@ -32,6 +34,12 @@ def positive(word: str) -> float:
     if not 0 < found < float("inf"):
         raise ArgumentTypeError(f"{word} is not a number above 0")
     return found
+
+
+def workload(word: str) -> str:
+    if word not in WORKLOADS:
+        raise ArgumentTypeError(f"{word} is not one of {', '.join(WORKLOADS)}")
+    return word
 
 
 def endpoint(word: str) -> tuple[str, int]:

@@ -4,14 +4,13 @@ The same workload by BDAT and by DATA, in turn, on one server: W4 has messages o
 W1 those of 4 KiB, where the reply that DATA waits for counts.
 """
 
-import argparse
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from fastsmtp_bench import machine
-from fastsmtp_bench.accounts import create
+from fastsmtp_bench import arguments, machine
+from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Run, Target, run
 from fastsmtp_bench.served import Served
 from fastsmtp_bench.workloads import WORKLOADS
@@ -46,8 +45,10 @@ def row(server: Served, name: str, rounds: int, scale: float) -> list[str]:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="fastsmtp-bench chunks")
-    parser.add_argument("workloads", nargs="*", default=["W4", "W1"])
+    parser = arguments.parser("chunks", __doc__)
+    parser.add_argument(
+        "workloads", nargs="*", type=arguments.workload, default=["W4", "W1"]
+    )
     parser.add_argument("--directory", type=Path, help="where the mail is kept")
     parser.add_argument("--mode", choices=["one", "split"], default="one")
     parser.add_argument("--rounds", type=int, default=5)
@@ -59,14 +60,10 @@ def main(words: list[str] | None = None) -> None:
     )
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + " --- |" * len(COLUMNS))
-    with tempfile.TemporaryDirectory(dir=options.directory) as home:
-        server = Served(Path(home), mode=options.mode)
-        server.configure()
-        create(server)
-        server.start()
-        try:
-            for name in options.workloads:
-                cells = row(server, name, options.rounds, options.scale)
-                print("| " + " | ".join(cells) + " |", flush=True)
-        finally:
-            server.stop()
+    with (
+        tempfile.TemporaryDirectory(dir=options.directory) as home,
+        serving(Served(Path(home), mode=options.mode)) as server,
+    ):
+        for name in options.workloads:
+            cells = row(server, name, options.rounds, options.scale)
+            print("| " + " | ".join(cells) + " |", flush=True)

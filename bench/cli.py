@@ -5,6 +5,11 @@ import sys
 from importlib import import_module
 from typing import Final
 
+from fastsmtp_bench.client import Unfinished
+from fastsmtp_bench.generator import Failed
+from fastsmtp_bench.interrupt import INTERRUPTED
+from fastsmtp_bench.peers import Unavailable
+
 VERBS: Final = {
     "run": ("run", "load, live progress, a verdict and a report"),
     "compare": ("compare", "what changed between two runs, beyond noise"),
@@ -17,6 +22,8 @@ VERBS: Final = {
     "sink": ("sink", "a relay target that answers as large providers do"),
     "disk": ("disk", "what a durable write costs on a disk"),
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),
+    "relaying": ("relaying", "passing mail on, beside Postfix"),
+    "pop3": ("pop3", "fetching mail, beside Dovecot"),
     "delivered": ("delivered", "beside Postfix, until all is in mailboxes"),
     "memory": ("memory", "connections, large mail, an idle server"),
     "relaying": ("relaying", "accepted and passed on, beside Postfix"),
@@ -50,4 +57,14 @@ def main(words: list[str] | None = None) -> int:
     # told to end, it takes the servers and generators that it started with it
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     module, _ = VERBS[verb]
-    return int(import_module(f"fastsmtp_bench.{module}").main(rest) or 0)
+    try:
+        return int(import_module(f"fastsmtp_bench.{module}").main(rest) or 0)
+    except KeyboardInterrupt:
+        return complain(verb, "interrupted", INTERRUPTED)
+    except (Failed, Unavailable, Unfinished, OSError, RuntimeError) as why:
+        return complain(verb, why, 2)
+
+
+def complain(verb: str, what: object, status: int) -> int:
+    sys.stderr.write(f"fastsmtp-bench {verb}: {what}\n")
+    return status

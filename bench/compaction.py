@@ -8,7 +8,6 @@ its bodies, 100 MiB, out of the server's store: what W1 loses to that alone is m
 before. Rates are messages by time over all runs of W1, for readings come and go.
 """
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -24,7 +23,9 @@ from statistics import harmonic_mean
 from fastsmtp.cli.contents import Contents
 from fastsmtp.cli.reading import reading
 from fastsmtp.config import load
-from fastsmtp_bench.accounts import create
+from fastsmtp.mailbox.values import Email
+from fastsmtp_bench import arguments
+from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Target, run
 from fastsmtp_bench.served import Served
 from fastsmtp_bench.workloads import KIB, WORKLOADS, Workload
@@ -78,11 +79,15 @@ class Reader(threading.Thread):
         async with reading(self._config) as store:
             contents = await Contents.open(store, "user0001@example.test", "INBOX")
             async for uid, email in contents.emails():
-                async with contents.body(email) as pieces:
-                    digest.update(uid.to_bytes(4, "big"))
-                    for piece in pieces:
-                        digest.update(piece)
+                digest.update(uid.to_bytes(4, "big"))
+                await self._take(digest, contents, email)
         return digest.hexdigest()
+
+    @staticmethod
+    async def _take(digest: "hashlib._Hash", contents: Contents, email: Email) -> None:
+        async with contents.body(email) as pieces:
+            for piece in pieces:
+                digest.update(piece)
 
 
 def remove(server: Served) -> None:
@@ -92,12 +97,8 @@ def remove(server: Served) -> None:
 
 def measure(place: Path) -> dict[str, object]:
     """The figures; raises `Unfinished` when the load fails."""
-    server = Served(place, mode="split", more=STORE)
-    server.configure()
-    create(server, 10)
-    server.start()
     log = place / "data" / "log"
-    try:
+    with serving(Served(place, mode="split", more=STORE), 10) as server:
         target = Target(server.port, server.pid, metrics=server.metrics)
         before = rate(target)
         others = set(os.listdir(log))
@@ -110,8 +111,6 @@ def measure(place: Path) -> dict[str, object]:
             "W1 beside readings alone, messages/s": round(beside),
             **clean(server, target, filled),
         }
-    finally:
-        server.stop()
 
 
 def rate(target: Target) -> float:
@@ -144,11 +143,7 @@ def clean(server: Served, target: Target, filled: set[str]) -> dict[str, object]
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench compaction",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("compaction", __doc__)
     parser.add_argument("--directory", type=Path, default=Path())
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.directory) as place:

@@ -5,7 +5,6 @@ when it is larger than twice the noise of both together, and than 3 %: that much
 same server differs from one minute to the next on one machine.
 """
 
-import argparse
 import json
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from math import sqrt
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
+
+from fastsmtp_bench import arguments
 
 FLOOR: Final = 0.03  # of the value; less than that is never a change
 SCALAR_FLOOR: Final = 0.05  # of values that a run gives only once
@@ -149,11 +150,7 @@ def text(a: dict[str, Any], b: dict[str, Any]) -> str:
 
 
 def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench compare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("compare", __doc__)
     parser.add_argument("a", type=Path, metavar="A.json")
     parser.add_argument("b", type=Path, metavar="B.json")
     options = parser.parse_args(words)

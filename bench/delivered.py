@@ -9,7 +9,6 @@ and its Maildir are on the same file system as our store.
 Needs root, for Postfix does; it has a folder of its own and touches no other Postfix.
 """
 
-import argparse
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 from pwd import getpwnam
 from statistics import median
 
-from fastsmtp_bench import machine, peers
+from fastsmtp_bench import arguments, machine, peers
 from fastsmtp_bench.accounts import DOMAIN
 from fastsmtp_bench.client import TIMEOUT, Client, Run, Target, run
 from fastsmtp_bench.postfix import NOBODY, Postfix, until, usable
@@ -132,13 +131,14 @@ def markdown(pairs: list[Pair], facts: str) -> str:
 
 def measure(words: list[str] | None = None) -> str:
     """The table, with the facts above it; `words` as on the command line."""
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench delivered",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("delivered", __doc__)
     add = parser.add_argument
-    add("workloads", nargs="*", default=["W1", "W2", "W4", "W6"])
+    add(
+        "workloads",
+        nargs="*",
+        type=arguments.workload,
+        default=["W1", "W2", "W4", "W6"],
+    )
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
     add("--mode", choices=["one", "split"], default="split")
     add("--rounds", type=int, default=3)

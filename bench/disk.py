@@ -4,7 +4,6 @@ Three ways: append to a growing file; write into allocated but unwritten blocks;
 overwrite blocks that were written before. Each is followed by fdatasync.
 """
 
-import argparse
 import os
 import resource
 import tempfile
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
+
+from fastsmtp_bench import arguments
 
 BLOCK = 4096
 WRITES = 1000
@@ -67,6 +68,6 @@ def table(costs: list[Cost]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="fastsmtp-bench disk", description=__doc__)
+    parser = arguments.parser("disk", __doc__)
     parser.add_argument("directory", type=Path, nargs="?", default=Path())
     print(table(measure(parser.parse_args(words).directory)))

@@ -5,15 +5,14 @@ sessions, 4 KiB); CPU is all of the server's. The difference to the server witho
 hook is taken inside each round, and its median counts.
 """
 
-import argparse
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from fastsmtp_bench import machine
-from fastsmtp_bench.accounts import create
+from fastsmtp_bench import arguments, machine
+from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Run, Target, run
 from fastsmtp_bench.served import Served
 from fastsmtp_bench.workloads import WORKLOADS
@@ -31,15 +30,11 @@ MODULES: Final = {
 HOOK: Final = '[hooks.bench]\nmodule = "bench_hook.py"\nat_most = 1000\n'
 
 
-def serve(home: Path, mode: Any, module: str) -> Served:
+def asking(home: Path, mode: Any, module: str) -> Served:
     """A server that asks this module."""
     home.mkdir()
     (home / "bench_hook.py").write_text(module)
-    server = Served(home, mode=mode, more=HOOK if module else "")
-    server.configure()
-    create(server, 0)
-    server.start()
-    return server
+    return Served(home, mode=mode, more=HOOK if module else "")
 
 
 def measure(
@@ -50,8 +45,8 @@ def measure(
     with tempfile.TemporaryDirectory(dir=directory) as home, ExitStack() as stack:
         targets = {}
         for number, (name, module) in enumerate(MODULES.items()):
-            server = serve(Path(home) / str(number), mode, module)
-            stack.callback(server.stop)
+            one = asking(Path(home) / str(number), mode, module)
+            server = stack.enter_context(serving(one))
             targets[name] = Target(server.port, server.pid, metrics=server.metrics)
             run("load", work.scaled(0.1), targets[name])
         for _ in range(rounds):
@@ -72,11 +67,7 @@ def table(done: dict[str, list[Run]]) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench hooks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("hooks", __doc__)
     parser.add_argument("--directory", type=Path, default=Path())
     parser.add_argument("--mode", choices=["one", "split"], default="split")
     parser.add_argument("--rounds", type=int, default=5)

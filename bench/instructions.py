@@ -9,7 +9,6 @@ is nothing to compare, which is said and is no failure.
     fastsmtp-bench instructions --write    make this the baseline
 """
 
-import argparse
 import json
 import os
 import platform
@@ -23,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from fastsmtp_bench import arguments
 from fastsmtp_bench.counted import CASES
 from fastsmtp_bench.native import HERE
 
@@ -152,11 +152,7 @@ def compared(now: dict[str, float], baseline: dict[str, Any]) -> int:
 
 
 def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench instructions",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("instructions", __doc__)
     parser.add_argument("cases", nargs="*", metavar="CASE", help="unset: all")
     parser.add_argument("--write", action="store_true", help="make a new baseline")
     options = parser.parse_args(words)

@@ -4,7 +4,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Final
+
+INTERRUPTED: Final = 130  # the exit status, as a shell gives it
 
 
 class Interrupt:

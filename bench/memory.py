@@ -3,7 +3,6 @@
 Memory is RssAnon over all processes of the server: mapped files are not counted.
 """
 
-import argparse
 import resource
 import subprocess
 import tempfile
@@ -15,6 +14,7 @@ from socket import create_connection, socket
 from statistics import median
 from threading import Event, Thread
 
+from fastsmtp_bench import arguments
 from fastsmtp_bench.client import Target, run
 from fastsmtp_bench.native import program
 from fastsmtp_bench.process import anonymous_bytes, resident_bytes
@@ -71,7 +71,7 @@ def large_message(server: Served) -> Figure:
     before = anonymous_bytes(server.pid)
     with peak(server.pid) as seen:
         large = ["--messages", "1", "--sessions", "1", "--size", str(LARGE)]
-        command = [program("load"), "--port", str(server.port), *large]
+        command = [str(program("load")), "--port", str(server.port), *large]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     rise = max(seen) - before
     return Figure("receiving one 50 MiB message", f"+ {rise / 2**20:.1f} MiB")
@@ -146,7 +146,7 @@ def measure(directory: Path, mode: str, rounds: int, mailboxes: int) -> list[Fig
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="fastsmtp-bench memory", description=__doc__)
+    parser = arguments.parser("memory", __doc__)
     add = parser.add_argument
     add("--mode", choices=["one", "split"], default="one", help="processes of fastsmtp")
     add("--rounds", type=int, default=3)

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fastsmtp_bench import disk, machine, memory, peers, side_by_side, tls
+from fastsmtp_bench import arguments, disk, machine, memory, peers, side_by_side, tls
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: fastsmtp-bench page -->", "<!-- end of figures -->"
@@ -50,7 +50,7 @@ def _disk(directory: Path) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="fastsmtp-bench page", description=__doc__)
+    parser = arguments.parser("page", __doc__)
     add = parser.add_argument
     add("--modes", nargs="+", choices=["one", "split"], default=["one", "split"])
     add("--rounds", type=int, default=3)

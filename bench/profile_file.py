@@ -77,8 +77,8 @@ def _value(name: str, value: object) -> Any:
         if type(value) is not int or value < least:
             raise Mistake(f"{name} is {value!r}, not a whole number from {least} on")
     elif type(value) is not kind:
-        words = {bool: "true or false", str: "a text"}
-        raise Mistake(f"{name} is {value!r}, not {words[kind]}")
+        wanted = "true or false" if kind is bool else "a text"
+        raise Mistake(f"{name} is {value!r}, not {wanted}")
     return value
 
 

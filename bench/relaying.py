@@ -6,7 +6,6 @@ smtp-source sends messages of 4 KiB over 20 sessions; the next hop is one smtp-s
 Time runs from the first message in to the last one out: until the sink has them all.
 """
 
-import argparse
 import os
 import statistics
 import subprocess
@@ -17,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from fastsmtp_bench import peers
+from fastsmtp_bench import arguments, peers
+from fastsmtp_bench.client import Unfinished
 from fastsmtp_bench.postfix import Postfix
 from fastsmtp_bench.process import cpu_seconds
 from fastsmtp_bench.served import MANY, Served, free_port
@@ -120,7 +120,7 @@ def measure(port: int, pid: int, sink: Sink, messages: int) -> Result:
     while sink.messages < target:
         if time.monotonic() - start > PATIENCE:
             missing = target - sink.messages
-            raise SystemExit(f"{missing} of {messages} messages did not arrive")
+            raise Unfinished(f"{missing} of {messages} messages did not arrive")
         time.sleep(0.01)
     seconds = time.monotonic() - start
     used = _cpu(pid) - before
@@ -142,9 +142,7 @@ def postfix(folder: Path, sink: int) -> Iterator[tuple[int, int]]:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench relaying", description=__doc__
-    )
+    parser = arguments.parser("relaying", __doc__)
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--mode", choices=("one", "split"), default="split")

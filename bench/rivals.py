@@ -1,8 +1,8 @@
 """Other servers, each in a private configuration, ready to be loaded: what they are,
 whether what they acknowledge is durable, how they are started and when they are done.
 
-Found where they are installed; Postfix and Exim are unpacked from their packages else,
-Haraka and aiosmtpd are fetched with npm and pip into a cache folder.
+Found where they are installed; Postfix, Exim and OpenSMTPD are unpacked from their
+packages else, Haraka and aiosmtpd are fetched with npm and pip into a cache folder.
 """
 
 import os
@@ -17,12 +17,13 @@ from pathlib import Path
 from pwd import getpwnam
 from typing import Final, Literal
 
-from fastsmtp_bench import peers
-from fastsmtp_bench.accounts import create
-from fastsmtp_bench.client import settle
+from fastsmtp_bench import opensmtpd, peers
+from fastsmtp_bench.accounts import serving
+from fastsmtp_bench.client import TIMEOUT, Unfinished, settle
 from fastsmtp_bench.native import preloaded
 from fastsmtp_bench.peers import Unavailable
 from fastsmtp_bench.postfix import NOBODY, Postfix, usable
+from fastsmtp_bench.scraped import Page
 from fastsmtp_bench.served import Served, free_port
 
 Kind = Literal["receive", "lmtp", "relay"]
@@ -41,12 +42,14 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Rival:
-    """durable  whether a message survives a crash behind its 250, in a word or two"""
+    """durable  whether a message survives a crash behind its 250, in a word or two
+    to       whom it takes mail for"""
 
     name: str
     kind: Kind
     durable: str
     start: Callable[[Path], AbstractContextManager[Running]]
+    to: str = "user@example.test"
 
 
 def cached(name: str) -> Path:
@@ -82,14 +85,8 @@ def process(
 def fastsmtp(home: Path) -> Iterator[Running]:
     port = free_port()
     more = f'[lmtp]\nlisten = ["127.0.0.1:{port}"]\n'
-    server = Served(home, mode="split", more=more)
-    server.configure()
-    create(server)
-    server.start()
-    try:
+    with serving(Served(home, mode="split", more=more)) as server:
         yield Running(server.port, server.pid, lambda: settle(server.metrics))
-    finally:
-        server.stop()
 
 
 @contextmanager
@@ -98,6 +95,34 @@ def fastsmtp_lmtp(home: Path) -> Iterator[Running]:
         text = (home / "fastsmtp.toml").read_text()
         port = int(text.split("[lmtp]")[1].split(":")[1].split('"')[0])
         yield replace(running, port=port)
+
+
+RELAY: Final = """\
+[relay_domains."far.test"]
+next_hop = "smtp://127.0.0.1:{target}"
+
+[destinations."127.0.0.1"]
+connections = 50
+"""
+
+
+@contextmanager
+def fastsmtp_relay(home: Path) -> Iterator[Running]:
+    """Done when the null sink has taken all."""
+    with peers.null_sink() as (target, _):
+        more = RELAY.format(target=target)
+        with serving(Served(home, mode="split", more=more)) as server:
+            yield Running(server.port, server.pid, lambda: _empty(server.metrics))
+
+
+def _empty(metrics: str) -> None:
+    """Returns when the queue has nothing left. Raises Unfinished."""
+    end = time.monotonic() + TIMEOUT
+    settle(metrics)
+    while Page.fetch(metrics).total("fastsmtp_queue_messages"):
+        if time.monotonic() > end:
+            raise Unfinished("messages are still in the queue")
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -202,6 +227,20 @@ def exim(home: Path) -> Iterator[Running]:
     words = [str(binary), "-C", str(home / "exim.conf"), "-bdf"]
     with process(words, port, home, environment) as pid:
         yield Running(port, pid)
+
+
+@contextmanager
+def opensmtpd_maildir(home: Path) -> Iterator[Running]:
+    home.chmod(0o755)
+    port = free_port()
+    words, environment = opensmtpd.prepare(home, port)
+
+    def delivered() -> None:
+        while opensmtpd.queued(home):
+            time.sleep(0.02)
+
+    with process(words, port, home, environment) as pid:
+        yield Running(port, pid, delivered)
 
 
 DOVECOT: Final = """\
@@ -320,10 +359,12 @@ RIVALS: Final = (
     Rival("Postfix, queue only", "receive", "yes", postfix("hold")),
     Rival("Postfix, to Maildir", "receive", "yes, delivered", postfix("maildir")),
     Rival("Exim, queue only", "receive", "yes", exim),
+    Rival("OpenSMTPD, to Maildir", "receive", "no, not synced", opensmtpd_maildir),
     Rival("Haraka, discard", "receive", "no, discards", haraka),
     Rival("aiosmtpd, sink", "receive", "no, discards", aiosmtpd("sink")),
     Rival("aiosmtpd, Maildir", "receive", "no, not synced", aiosmtpd("maildir")),
-    Rival("Postfix, relayed", "relay", "yes", postfix("relay")),
+    Rival("fastsmtp, relayed", "relay", "yes", fastsmtp_relay, "user@far.test"),
+    Rival("Postfix, relayed", "relay", "yes", postfix("relay"), "user@far.test"),
     Rival("fastsmtp LMTP", "lmtp", "yes, delivered", fastsmtp_lmtp),
     Rival("Dovecot LMTP", "lmtp", "yes, delivered", dovecot),
 )

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from fastsmtp import config
 from fastsmtp.cli import Failure
@@ -35,13 +35,11 @@ from fastsmtp_bench import (
 )
 from fastsmtp_bench.client import Unfinished
 from fastsmtp_bench.generator import Failed
-from fastsmtp_bench.interrupt import Interrupt
+from fastsmtp_bench.interrupt import INTERRUPTED, Interrupt
 from fastsmtp_bench.place import Place
 from fastsmtp_bench.profiles import PROFILES, Profile
 from fastsmtp_bench.terminal import Terminal
 from fastsmtp_bench.trial import Plan, Trial, drain, perform
-
-INTERRUPTED: Final = 130  # the exit status, as a shell gives it
 
 
 def options_of(words: list[str] | None) -> argparse.Namespace:
@@ -66,7 +64,8 @@ def options_of(words: list[str] | None) -> argparse.Namespace:
     add("--processes", type=count, default=1, help="of the generator")
     add("--verify", action="store_true", help="look for every acknowledged message")
     add("--tolerant", action="store_true", help="go on when the server refuses")
-    add("--output", type=arguments.beside, default="bench-report", metavar="PREFIX")
+    prefix = Path("bench-report")
+    add("--output", type=arguments.beside, default=prefix, metavar="PREFIX")
     options = parser.parse_args(words)
     if options.pid and not Path(f"/proc/{options.pid}").exists():
         parser.error(f"there is no process {options.pid}")

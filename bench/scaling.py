@@ -10,14 +10,14 @@ import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Final, Literal
 
-from fastsmtp_bench import machine, peers
-from fastsmtp_bench.accounts import create
+from fastsmtp_bench import arguments, machine, peers
+from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Client, Run, Target, run
 from fastsmtp_bench.process import thread_seconds
 from fastsmtp_bench.served import Served
@@ -43,19 +43,12 @@ FORMS: Final = (
 )
 
 
-@contextmanager
-def serving(home: Path, form: Form) -> Iterator[Served]:
+def formed(home: Path, form: Form) -> Served:
     """Our server in this form, in the bench profile."""
     extra = {"FASTSMTP_PROCESSES__RECEIVERS": str(form.receivers)}
     server = Served(home / form.name, mode=form.mode, extra=extra)
     server.home.mkdir()
-    server.configure()
-    create(server)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    return server
 
 
 def part_of(role: str, thread: str) -> str:
@@ -89,7 +82,10 @@ def table(directory: Path, options: argparse.Namespace) -> Iterator[str]:
     yield "| " + " | ".join(COLUMNS) + " |"
     yield "|---" * len(COLUMNS) + "|"
     with ExitStack() as stack:
-        servers = {f: stack.enter_context(serving(directory, f)) for f in FORMS}
+        servers = {
+            form: stack.enter_context(serving(formed(directory, form)))
+            for form in FORMS
+        }
         sink = Target(*stack.enter_context(peers.smtp_sink()))
         for name in options.workloads:
             yield from rows(
@@ -126,9 +122,9 @@ def rows(
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="fastsmtp-bench scaling")
+    parser = arguments.parser("scaling", __doc__)
     add = parser.add_argument
-    add("workloads", nargs="*", default=["W1", "W3"])
+    add("workloads", nargs="*", type=arguments.workload, default=["W1", "W3"])
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
     add("--rounds", type=int, default=3)
     add("--scale", type=float, default=0.5, help="times the messages of a run")

@@ -19,18 +19,20 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from fastsmtp_bench import machine, plots
+from fastsmtp_bench import arguments, machine, plots
 from fastsmtp_bench.client import Unfinished
 from fastsmtp_bench.native import program
 from fastsmtp_bench.peers import Unavailable, null_sink
 from fastsmtp_bench.process import cpu_seconds
 from fastsmtp_bench.rivals import RIVALS, Rival, Running, smtp_sink
+from fastsmtp_bench.verdict import GENERATOR
 from fastsmtp_bench.workloads import WORKLOADS
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN: Final = "<!-- peers: fastsmtp-bench peers --page -->"
 END: Final = "<!-- end of peers -->"
 SINK: Final = "smtp-sink"
+NULL: Final = Rival("null sink", "receive", "no, discards", smtp_sink)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ def load(rival: Rival, running: Running, workload: str, seconds: float) -> Once:
     work = WORKLOADS[workload]
     words = ["--port", str(running.port), "--sessions", str(work.sessions)]
     words += ["--size", str(work.size), "--recipients", str(work.recipients)]
+    words += ["--to", rival.to]
     words += [] if work.persistent else ["--per-connection"]
     words += ["--lmtp"] if rival.kind == "lmtp" else []
     before, began = cpu_seconds(running.pid), time.perf_counter()
@@ -88,15 +91,21 @@ class Contest:
         self.running[rival.name] = rival, running
 
     def go(self, workload: str) -> None:
-        """One round of one workload."""
-        for name, (rival, running) in self.running.items():
-            try:
-                once = load(rival, running, workload, self.seconds)
-            except Unfinished as why:
-                self.absent[f"{name}, {workload}"] = str(why)[:120]
-                continue
-            self.found.setdefault((name, workload), []).append(once)
-            print(f"{workload} {name:22} {once.rate:10,.0f} messages/s", flush=True)
+        """One round of one workload, the null sink first."""
+        with null_sink() as (port, pid):
+            self.measure(NULL, Running(port, pid), workload)
+        for rival, running in self.running.values():
+            self.measure(rival, running, workload)
+
+    def measure(self, rival: Rival, running: Running, workload: str) -> None:
+        """One load, or why there is none."""
+        try:
+            once = load(rival, running, workload, self.seconds)
+        except (Unfinished, OSError) as why:
+            self.absent[f"{rival.name}, {workload}"] = str(why)[:120]
+            return
+        self.found.setdefault((rival.name, workload), []).append(once)
+        print(f"{workload} {rival.name:22} {once.rate:10,.0f} messages/s", flush=True)
 
     def rate(self, name: str, workload: str) -> float:
         runs = self.found.get((name, workload), [])
@@ -119,12 +128,26 @@ class Contest:
         if not runs:
             return ["–"] * 4
         rate, sink = self.rate(name, workload), self.rate(SINK, workload)
+        mark = " †" if self.limited(name, workload) else ""
         return [
-            f"{rate:,.0f}",
+            f"{rate:,.0f}{mark}",
             f"{rate / sink:.2f}" if sink else "–",
             f"{median(r.cpu for r in runs):,.0f}",
             f"{median(r.p99 for r in runs):,.1f}",
         ]
+
+    def limited(self, name: str, workload: str) -> bool:
+        """Whether it says more about the client than about the server."""
+        ceiling = self.rate(NULL.name, workload)
+        return bool(ceiling) and self.rate(name, workload) > GENERATOR * ceiling
+
+    def notes(self, workloads: list[str]) -> list[str]:
+        """What stands below the table."""
+        found = []
+        if any(self.limited(n, w) for n in self.running for w in workloads):
+            found.append("†: limited by the generator, above 80 % of its ceiling.")
+        found += [f"Not measured: {n}: {why}" for n, why in self.absent.items()]
+        return found
 
     def picture(self, workload: str) -> str:
         """An SVG file of one workload, the fastest first."""
@@ -137,15 +160,16 @@ class Contest:
         return plots.ranking(f"{workload}, messages/s", rows)
 
 
-def facts(directory: Path, options: argparse.Namespace) -> str:
-    with null_sink() as (port, pid):
-        null = Rival("null sink", "receive", "no", smtp_sink)
-        ceiling = load(null, Running(port, pid), "W1", 2.0).rate
+def facts(contest: Contest, directory: Path, options: argparse.Namespace) -> str:
+    ceilings = [
+        f"{contest.rate(NULL.name, workload):,.0f} at {workload}"
+        for workload in options.workloads
+    ]
     return (
         f"{machine.processor()}; {machine.file_system(directory)}; "
         f"{machine.versions()}; client load, {options.rounds} rounds of "
-        f"{options.seconds:g} s, medians; its ceiling at W1 is {ceiling:,.0f} "
-        "messages/s."
+        f"{options.seconds:g} s, medians; its ceiling against the null sink is "
+        f"{', '.join(ceilings)} messages/s."
     )
 
 
@@ -156,47 +180,48 @@ def place(page: str, figures: str) -> str:
     return f"{before}{BEGIN}\n\n{figures.strip()}\n\n{END}{after}"
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench peers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def options_of(words: list[str] | None) -> argparse.Namespace:
+    parser = arguments.parser("peers", __doc__)
     add = parser.add_argument
-    add("workloads", nargs="*", default=["W1", "W3"], help="of W1 … W7")
+    add("workloads", nargs="*", type=arguments.workload, default=["W1", "W3"])
     add("--only", nargs="+", metavar="NAME", help="parts of their names")
-    add("--rounds", type=int, default=3)
-    add("--seconds", type=float, default=3.0, help="of each load")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
+    add("--rounds", type=arguments.count, default=3)
+    add("--seconds", type=arguments.positive, default=3.0, help="of each load")
+    add("--directory", type=arguments.folder, default=".", help="of the mail")
     add("--page", action="store_true", help="write into docs/performance.md")
-    return parser
-
-
-def main(words: list[str] | None = None) -> int:
-    options = arguments().parse_args(words)
-    contest = Contest(options.seconds)
-    wanted = [
+    options = parser.parse_args(words)
+    options.rivals = [
         rival
         for rival in RIVALS
         if not options.only or any(part in rival.name for part in options.only)
     ]
+    if not options.rivals:
+        parser.error(f"there are only {', '.join(rival.name for rival in RIVALS)}")
+    if options.page and not PAGE.exists():
+        parser.error("--page wants a checkout: there is no docs/performance.md")
+    return options
+
+
+def main(words: list[str] | None = None) -> int:
+    options = options_of(words)
+    contest = Contest(options.seconds)
     where = options.directory.resolve()
     with (
         tempfile.TemporaryDirectory(dir=where, prefix="p-") as home,
         ExitStack() as stack,
     ):
         Path(home).chmod(0o755)  # several of them have users of their own
-        for number, rival in enumerate(wanted):
+        for number, rival in enumerate(options.rivals):
             contest.enter(rival, Path(home) / str(number), stack)
         for workload in options.workloads:
             for _ in range(options.rounds):
                 contest.go(workload)
-        text = facts(Path(home), options) + "\n\n" + contest.table(options.workloads)
-        for name, why in contest.absent.items():
-            text += f"\n\nNot measured: {name}: {why}"
-        print("\n" + text)
-        if options.page:
-            write(contest, options.workloads, text)
+        table = contest.table(options.workloads)
+        parts = [facts(contest, Path(home), options), table]
+        text = "\n\n".join(parts + contest.notes(options.workloads))
+    print("\n" + text)
+    if options.page:
+        write(contest, options.workloads, text)
     return 0 if contest.running else 1
 
 

@@ -11,15 +11,14 @@ rounds. A result above 80 % of it is marked: it says more about the client.
 
 import argparse
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fastsmtp_bench import machine, peers
-from fastsmtp_bench.accounts import create
+from fastsmtp_bench import arguments, machine, peers
+from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Client, Run, Target, run
 from fastsmtp_bench.served import Served
 from fastsmtp_bench.workloads import WORKLOADS, Workload
@@ -92,17 +91,11 @@ def summarize(name: str, done: dict[str, list[Run]]) -> Row:
     )
 
 
-@contextmanager
-def fastsmtp(home: Path, mode: Any = "one", mailboxes: int = 0) -> Iterator[Served]:
+def fastsmtp(
+    home: Path, mode: Any = "one", mailboxes: int = 0
+) -> AbstractContextManager[Served]:
     """Our server in the bench profile: limits per client network raised."""
-    server = Served(home, mode=mode)
-    server.configure()
-    create(server, mailboxes)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    return serving(Served(home, mode=mode), mailboxes)
 
 
 def markdown(rows: list[Row], heading: str) -> str:
@@ -131,13 +124,15 @@ def _milliseconds(us: float) -> str:
 
 
 def _options(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench side-by-side",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("side-by-side", __doc__)
     add = parser.add_argument
-    add("workloads", nargs="*", default=list(WORKLOADS), help="W1 … W7, default all")
+    add(
+        "workloads",
+        nargs="*",
+        type=arguments.workload,
+        default=list(WORKLOADS),
+        help="W1 … W7, default all",
+    )
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
     add("--mode", choices=["one", "split"], default="one", help="processes of fastsmtp")
     add("--mailboxes", type=int, default=0, help="spread over N accounts (load only)")

@@ -18,7 +18,6 @@ applies answers:
 It listens on loopback, prints its port, and when it is stopped what it did.
 """
 
-import argparse
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from fastsmtp_bench import arguments
 from fastsmtp_bench.native import program
 
 STAGES: Final = ("connect", "ehlo", "mail", "rcpt", "data", "body")
@@ -107,11 +107,7 @@ def running(
 
 
 def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench sink",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("sink", __doc__)
     add = parser.add_argument
     add("rules", type=Path, nargs="?", metavar="RULES.toml")
     add("--port", type=int, default=0, help="on 127.0.0.1; 0: any that is free")

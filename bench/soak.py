@@ -5,7 +5,8 @@ fault strikes and is healed: a receiver, the keeper or all of it is killed, the 
 full, the disk is slow. Then every acknowledged message must be there once; the account
 is removed, so that the disk need not hold hours of mail. At the end memory and
 descriptors must not have grown, the queue must be empty, and `fastsmtp verify` content.
-Clients go on whatever happens. Needs a C compiler, for the faults of the disk.
+Clients go on whatever happens; Ctrl-C ends it with what there is. Needs a C compiler,
+for the faults of the disk.
 """
 
 import argparse
@@ -24,9 +25,10 @@ from statistics import median
 from subprocess import CalledProcessError
 from typing import Final
 
-from fastsmtp_bench import accounts, ledger
+from fastsmtp_bench import accounts, arguments, ledger
 from fastsmtp_bench.client import Unfinished, settle
 from fastsmtp_bench.generator import Failed, Generator, Order
+from fastsmtp_bench.interrupt import INTERRUPTED, Interrupt
 from fastsmtp_bench.ledger import Balance
 from fastsmtp_bench.native import preloaded
 from fastsmtp_bench.process import anonymous_bytes, descriptors, tree
@@ -76,8 +78,10 @@ class Stretch:
 class Soak:
     """A server under load, and what is done to it."""
 
-    def __init__(self, home: Path, options: argparse.Namespace) -> None:
-        self.home, self.options = home, options
+    def __init__(
+        self, home: Path, options: argparse.Namespace, interrupt: Interrupt
+    ) -> None:
+        self.home, self.options, self.interrupt = home, options, interrupt
         self.control = home / "trouble"
         self.control.write_text("")
         extra = {
@@ -153,8 +157,10 @@ class Soak:
         told = (found.fault, self.options.stretch, over)
         trouble = threading.Thread(target=self.around, args=told)
         trouble.start()
+        generator = Generator(order)
         try:
-            total = Generator(order).run().total
+            with self.interrupt.ends(generator.stop):
+                total = generator.run().total
         finally:
             over.set()
             trouble.join()
@@ -233,13 +239,15 @@ def sentence(stretches: list[Stretch], seconds: float, wrong: list[str]) -> str:
 def perform(
     soak: Soak, options: argparse.Namespace, tell: Callable[[str], None]
 ) -> tuple[list[Stretch], float]:
-    """Until the time is over. Raises Failed, Unfinished, RuntimeError."""
+    """Until the time is over, or Ctrl-C. Raises Failed, Unfinished, RuntimeError."""
     seconds = options.seconds or options.hours * 3600
     stretches: list[Stretch] = []
     began = time.monotonic()
     soak.server.start()
     try:
-        while not stretches or time.monotonic() - began < seconds:
+        while not (stretches and time.monotonic() - began >= seconds):
+            if soak.interrupt.told:
+                break
             fault = options.faults[len(stretches) % len(options.faults)]
             stretches.append(soak.stretch(len(stretches) + 1, fault))
             tell(stretches[-1].line())
@@ -250,43 +258,55 @@ def perform(
     return stretches, time.monotonic() - began
 
 
-def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench soak",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--hours", type=float, default=1.0)
-    add("--seconds", type=float, default=0.0, help="instead of --hours")
-    add("--rate", type=float, default=500.0, help="messages/s")
-    add("--stretch", type=float, default=60.0, help="seconds of each")
+def options_of(words: list[str] | None) -> argparse.Namespace:
+    parser = arguments.parser("soak", __doc__)
+    add, positive = parser.add_argument, arguments.positive
+    add("--hours", type=positive, default=1.0)
+    add("--seconds", type=positive, help="instead of --hours")
+    add("--rate", type=positive, default=500.0, help="messages/s")
+    add("--stretch", type=positive, default=60.0, help="seconds of each")
     plain = [p.name for p in PROFILES.values() if not (p.auth or p.lmtp or p.mailboxes)]
     add("--profile", choices=plain, default="W1")
     known = ",".join(FAULTS)
     add("--faults", type=faults, default=list(FAULTS), help=f"in turn, of {known}")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
-    add("--output", type=Path, default=Path("soak-report.json"), metavar="FILE")
-    return parser
+    add("--directory", type=arguments.folder, default=".", help="where the mail is")
+    report = Path("soak-report.json")
+    add("--output", type=arguments.beside, default=report, metavar="FILE")
+    return parser.parse_args(words)
+
+
+def complain(what: object) -> None:
+    sys.stderr.write(f"fastsmtp-bench soak: {what}\n")
 
 
 def main(words: list[str] | None = None) -> int:
-    options = arguments().parse_args(words)
-    with tempfile.TemporaryDirectory(
-        dir=options.directory.resolve(), prefix="soak-"
-    ) as home:
+    options = options_of(words)
+    where = options.directory.resolve()
+    with (
+        tempfile.TemporaryDirectory(dir=where, prefix="soak-") as home,
+        Interrupt() as interrupt,
+    ):
         try:
-            soak = Soak(Path(home), options)
+            soak = Soak(Path(home), options, interrupt)
             accounts.make(soak.server.configuration, [f"user@{accounts.DOMAIN}"])
             stretches, took = perform(
                 soak, options, lambda line: print(line, flush=True)
             )
         except (Failed, Unfinished, RuntimeError, OSError, CalledProcessError) as why:
-            sys.stderr.write(f"fastsmtp-bench soak: {why}\n")
+            complain(why)
             return 2
+    if not stretches:
+        complain("interrupted before anything was measured")
+        return INTERRUPTED
     wrong = judge(stretches)
     said = sentence(stretches, took, wrong)
-    found = {"sentence": said, "stretches": [asdict(s) for s in stretches]}
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
     print(said)
-    return 1 if wrong else 0
+    found = {"sentence": said, "stretches": [asdict(s) for s in stretches]}
+    try:
+        options.output.write_text(json.dumps(found, indent=1) + "\n")
+    except OSError as why:
+        complain(f"the report is not written: {why}")
+        return 2
+    if wrong:
+        return 1
+    return INTERRUPTED if interrupt.told else 0

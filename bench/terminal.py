@@ -1,5 +1,6 @@
 """Live progress in a terminal, and a line for each phase in a file."""
 
+import shutil
 import sys
 from typing import TextIO
 
@@ -28,11 +29,14 @@ class Terminal(Screen):
     def tell(self, one: Slice, before: float, look: Look | None) -> None:
         if not self.live:
             return
-        self.out.write("\r\x1b[K" + self.line(one, one.at - before, look))
+        line = self.line(one, one.at - before, look)
+        # a line that wraps could not be written over
+        room = shutil.get_terminal_size().columns - 1
+        self.out.write("\r\x1b[K" + line[:room])
         self.out.flush()
 
     def line(self, one: Slice, took: float, look: Look | None) -> str:
-        """What one interval showed: rate, latency, errors, CPU, queue."""
+        """What one interval showed: rate, latency, errors, queue, CPU."""
         rate = one.counts["acknowledged"] / max(took, 1e-3)
         wrong = one.counts["refused"] + one.counts["broken"]
         parts = [
@@ -42,12 +46,12 @@ class Terminal(Screen):
             f"p99 {one.whole.quantile(0.99) * 1e3:.1f} ms",
             f"{wrong} errors",
         ]
-        if look and self._last and look is not self._last:
-            shares = busy(self._last, look)
-            parts += [f"{n} {shares[n]:.0%}" for n in SHOWN if n in shares]
         if look and look.page:
             depth = look.page.total("fastsmtp_queue_messages")
             parts.append(f"queue {depth:,.0f}")
+        if look and self._last and look is not self._last:
+            shares = busy(self._last, look)
+            parts += [f"{n} {shares[n]:.0%}" for n in SHOWN if n in shares]
         self._last = look
         return "  ".join(parts)
 

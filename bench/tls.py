@@ -6,7 +6,6 @@ idle connections beside uvloop's own TLS (`tls_peer.py`). All wants STARTTLS but
 peers, which begin with it.
 """
 
-import argparse
 import json
 import os
 import re
@@ -17,16 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from socket import create_connection, socket
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastsmtp.net.selfsigned import make
-from fastsmtp_bench import machine
-from fastsmtp_bench.accounts import create
+from fastsmtp_bench import arguments, machine
+from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Run, Target, run
 from fastsmtp_bench.memory import SPARE, Figure, markdown
 from fastsmtp_bench.native import program
@@ -51,18 +50,13 @@ COLUMNS = [
 ]
 
 
-@contextmanager
-def sealed(home: Path, mode: str) -> Iterator[Served]:
+def sealed(home: Path, mode: Any) -> AbstractContextManager[Served]:
     """Our server with a certificate of its own."""
-    server = Served(home, mode=mode, more=MORE)  # type: ignore[arg-type]
-    server.configure()
+    return serving(Served(home, mode=mode, more=MORE), prepare=certify)
+
+
+def certify(home: Path) -> None:
     make(home / "tls.crt", home / "tls.key", ["mx.example.test"])
-    create(server)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 def beside_clear(server: Served, name: str, rounds: int) -> list[str]:
@@ -289,7 +283,7 @@ def measure(directory: Path, mode: str, rounds: int, count: int) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="fastsmtp-bench tls", description=__doc__)
+    parser = arguments.parser("tls", __doc__)
     add = parser.add_argument
     add("--mode", choices=["one", "split"], default="split")
     add("--rounds", type=int, default=3)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fastsmtp_bench import ledger, profile_file, run
-from fastsmtp_bench.interrupt import Interrupt
+from fastsmtp_bench.interrupt import INTERRUPTED, Interrupt
 from fastsmtp_bench.native import preloaded
 from fastsmtp_bench.profile_file import Mistake
 from fastsmtp_bench.profiles import PROFILES
@@ -235,7 +235,7 @@ class TestRuns:
                     assert time.monotonic() - began < 40
                 process.send_signal(signal.SIGINT)
                 said, complaint = process.communicate(timeout=20)
-        assert process.returncode == run.INTERRUPTED, complaint
+        assert process.returncode == INTERRUPTED, complaint
         assert said.startswith("stopped early, in the phase 70 messages/s: reached ")
         assert "acknowledged messages are there once" in said
         found = json.loads((tmp_path / "r.json").read_text())
@@ -256,7 +256,7 @@ class TestRuns:
                     assert time.monotonic() - began < 40
                 process.send_signal(signal.SIGINT)
                 said, complaint = process.communicate(timeout=20)
-        assert process.returncode == run.INTERRUPTED
+        assert process.returncode == INTERRUPTED
         assert "interrupted before anything was measured" in complaint
         assert said == ""
 

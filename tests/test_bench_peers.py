@@ -39,7 +39,39 @@ def contest() -> Contest:
 def test_a_row_has_medians_and_the_ratio_to_the_sink() -> None:
     lines = contest().table(["W1", "W3"]).split("\n")
     assert lines[2] == "| fastsmtp | yes | 1,000 | 0.50 | 60 | 4.0 | – | – | – | – |"
+    assert "†" not in lines[3]  # its ceiling is not known
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_what_is_near_the_ceiling_is_marked() -> None:
+    made = contest()
+    made.found["null sink", "W1"] = [Once(2400.0, 10.0, 1.0)]
+    lines = made.table(["W1"]).split("\n")
+    assert "| 2,000 † |" in lines[3]
+    assert "†" not in lines[2]
+    made.absent["Elsewhere"] = "apt-get install it"
+    assert made.notes(["W1"]) == [
+        "†: limited by the generator, above 80 % of its ceiling.",
+        "Not measured: Elsewhere: apt-get install it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("W9", "W9 is not one of W1, W2"),
+        ("--only Sendmail", "there are only fastsmtp, smtp-sink"),
+        ("--rounds 0", "0 is not a whole number above 0"),
+        ("--directory /nowhere", "/nowhere is not a folder"),
+    ],
+)
+def test_bad_words_end_with_2(
+    words: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        side_by_peers.main(words.split())
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_plot_is_a_file_of_its_own_the_fastest_first() -> None:

@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 from fastsmtp_bench import soak
+from fastsmtp_bench.interrupt import INTERRUPTED
 from fastsmtp_bench.soak import Stretch, faults, judge, sentence
 
 MIB = 1 << 20
@@ -50,6 +53,23 @@ def test_only_faults_that_there_are() -> None:
     assert faults("full,slow") == ["full", "slow"]
     with pytest.raises(argparse.ArgumentTypeError, match="flood is not one of none"):
         faults("full,flood")
+
+
+def stop_at_once(self: soak.Soak, number: int, fault: str) -> Stretch:
+    os.kill(os.getpid(), signal.SIGINT)
+    return Stretch(number, fault, acknowledged=7, memory=MIB)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_ctrl_c_ends_it_with_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(soak.Soak, "stretch", stop_at_once)
+    words = ["--hours", "9", "--directory", str(tmp_path)]
+    assert soak.main([*words, "--output", str(tmp_path / "r.json")]) == INTERRUPTED
+    assert "0 faults, 7 messages acknowledged" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "r.json").read_text())["stretches"]) == 1
 
 
 @pytest.mark.slow
