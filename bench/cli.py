@@ -21,6 +21,7 @@ VERBS: Final = {
     ),
     "sink": ("sink", "a relay target that answers as large providers do"),
     "disk": ("disk", "what a durable write costs on a disk"),
+    "clients": ("clients", "what the generator costs beside smtp-source"),
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),
     "relaying": ("relaying", "passing mail on, beside Postfix"),
     "pop3": ("pop3", "fetching mail, beside Dovecot"),
