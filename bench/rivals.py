@@ -307,7 +307,8 @@ def aiosmtpd(way: str) -> Callable[[Path], AbstractContextManager[Running]]:
         python = cached("aiosmtpd") / "bin/python"
         if not python.exists():
             fetch([sys.executable, "-m", "venv", str(cached("aiosmtpd"))])
-        fetch([str(python), "-m", "pip", "install", "-q", "aiosmtpd", "uvloop"])
+        if not list(python.parents[1].glob("lib/python*/site-packages/aiosmtpd")):
+            fetch([str(python), "-m", "pip", "install", "-q", "aiosmtpd", "uvloop"])
         port = free_port()
         (home / "serve.py").write_text(AIOSMTPD)
         words = [str(python), str(home / "serve.py"), str(port), way]
