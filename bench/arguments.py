@@ -42,6 +42,12 @@ def workload(word: str) -> str:
     return word
 
 
+def port(word: str) -> int:
+    if not word.isdecimal() or int(word) > 65535:
+        raise ArgumentTypeError(f"{word} is not a port")
+    return int(word)
+
+
 def endpoint(word: str) -> tuple[str, int]:
     """HOST:PORT, [ADDRESS]:PORT or :PORT; the host as an address."""
     host, colon, port = word.rpartition(":")

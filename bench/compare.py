@@ -157,7 +157,10 @@ def main(words: list[str] | None = None) -> int:
     try:
         a, b = (json.loads(path.read_text()) for path in (options.a, options.b))
         print(text(a, b))
-    except (OSError, ValueError, KeyError) as why:
-        sys.stderr.write(f"fastsmtp-bench compare: not two runs: {why!r}\n")
+    except OSError as why:
+        sys.stderr.write(f"fastsmtp-bench compare: {why}\n")
+        return 2
+    except (ValueError, KeyError, TypeError) as why:
+        sys.stderr.write(f"fastsmtp-bench compare: not reports of two runs: {why!r}\n")
         return 2
     return 1 if any(change.verdict == "worse" for change in changes(a, b)) else 0

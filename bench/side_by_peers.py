@@ -219,9 +219,9 @@ def main(words: list[str] | None = None) -> int:
         table = contest.table(options.workloads)
         parts = [facts(contest, Path(home), options), table]
         text = "\n\n".join(parts + contest.notes(options.workloads))
-    print("\n" + text)
-    if options.page:
-        write(contest, options.workloads, text)
+        print("\n" + text, flush=True)
+        if options.page:
+            write(contest, options.workloads, text)
     return 0 if contest.running else 1
 
 

@@ -18,6 +18,7 @@ applies answers:
 It listens on loopback, prints its port, and when it is stopped what it did.
 """
 
+import math
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ STAGES: Final = ("connect", "ehlo", "mail", "rcpt", "data", "body")
 ACTIONS: Final = ("reply", "close", "hang")
 KNOWN: Final = {"when", "match", "share", "first", "delay", "reply", "do"}
 LIMITS: Final = ("connections", "messages")
+NUMBERS: Final = {"share": 1, "first": 0, "delay": 0}
 
 
 class Mistake(Exception):
@@ -54,7 +56,13 @@ def lines(document: dict[str, Any]) -> list[str]:
     if unknown := set(document) - {"rule", *LIMITS}:
         there = "there are rule, connections, messages"
         raise Mistake(f"no setting {sorted(unknown)[0]}; {there}")
+    for limit in LIMITS:
+        value = document.get(limit, 1)
+        if type(value) is not int or value < 1:
+            raise Mistake(f"{limit} is {value!r}, not a whole number above 0")
     rules = document.get("rule", [])
+    if not isinstance(rules, list) or not all(isinstance(r, dict) for r in rules):
+        raise Mistake("a rule begins with [[rule]]")
     return [_line(n, rule) for n, rule in enumerate(rules, 1)]
 
 
@@ -74,10 +82,14 @@ def _line(number: int, rule: dict[str, Any]) -> str:
         raise wrong(f"reply {reply!r} does not begin with a code of three digits")
     if any(c in reply + match for c in "\t\r\n"):
         raise wrong("a tab or line end in reply or match")
-    share = float(rule.get("share", 1))
-    if not 0 <= share <= 1:
-        raise wrong(f"share is {share}, not between 0 and 1")
-    numbers = (share, float(rule.get("first", 0)), float(rule.get("delay", 0)))
+    numbers = []
+    for name, usual in NUMBERS.items():
+        value = rule.get(name, usual)
+        if type(value) not in (int, float) or not 0 <= value < math.inf:
+            raise wrong(f"{name} is {value!r}, not a number from 0 on")
+        numbers.append(float(value))
+    if numbers[0] > 1:
+        raise wrong(f"share is {numbers[0]}, not between 0 and 1")
     return "\t".join([when, do, *map(str, numbers), match, reply])
 
 
@@ -87,11 +99,11 @@ def running(
 ) -> Iterator[Sink]:
     """A sink with these rules; `words` as sink.c takes them. Raises Mistake."""
     document = document or {}
+    told = lines(document)
     command = [str(program("sink")), "--port", str(port), *words]
     for limit in LIMITS:
         if limit in document:
-            command += [f"--{limit}", str(int(document[limit]))]
-    told = lines(document)
+            command += [f"--{limit}", str(document[limit])]
     with tempfile.NamedTemporaryFile("w", suffix=".rules") as file:
         file.write("".join(f"{line}\n" for line in told))
         file.flush()
@@ -99,7 +111,10 @@ def running(
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout
         try:
-            yield Sink(int(process.stdout.readline() or 0), process)
+            said = process.stdout.readline()
+            if not said:  # why stands on the standard error that it shares with us
+                raise OSError("it did not start")
+            yield Sink(int(said), process)
         finally:
             process.terminate()
             process.wait()
@@ -110,16 +125,16 @@ def main(words: list[str] | None = None) -> int:
     parser = arguments.parser("sink", __doc__)
     add = parser.add_argument
     add("rules", type=Path, nargs="?", metavar="RULES.toml")
-    add("--port", type=int, default=0, help="on 127.0.0.1; 0: any that is free")
+    add("--port", type=arguments.port, default=0, help="on 127.0.0.1; 0: a free one")
     add("--record", metavar="FILE", help="a line for each message: its id, recipients")
-    add("--cert", metavar="FILE", help="PEM; offers STARTTLS")
-    add("--key", metavar="FILE", help="PEM, of the certificate")
+    add("--cert", metavar="FILE", type=arguments.file, help="PEM; offers STARTTLS")
+    add("--key", metavar="FILE", type=arguments.file, help="PEM, of the certificate")
     options = parser.parse_args(words)
     more = [
         word
         for name in ("record", "cert", "key")
         if (given := getattr(options, name))
-        for word in (f"--{name}", given)
+        for word in (f"--{name}", str(given))
     ]
     try:
         document = tomllib.loads(options.rules.read_text()) if options.rules else {}
@@ -130,7 +145,7 @@ def main(words: list[str] | None = None) -> int:
             sink.process.terminate()
             assert sink.process.stdout
             print(sink.process.stdout.read().strip())
-    except (Mistake, OSError, tomllib.TOMLDecodeError) as why:
+    except (Mistake, OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as why:
         sys.stderr.write(f"fastsmtp-bench sink: {why}\n")
         return 2
     return 0

@@ -31,6 +31,12 @@ compiled = [
         ({"rule": [{"when": "mail", "reply": "no"}]}, "three digits"),
         ({"rule": [{"when": "mail", "reply": "450 a\tb"}]}, "a tab"),
         ({"rule": [{"when": "mail", "share": 2}]}, "share is 2.0"),
+        ({"rule": [{"when": "mail", "share": "all"}]}, "share is 'all', not a number"),
+        ({"rule": [{"when": "mail", "delay": -1}]}, "delay is -1, not a number"),
+        ({"rule": [{"when": "mail", "first": True}]}, "first is True, not a number"),
+        ({"rule": {"when": "mail"}}, "a rule begins with"),
+        ({"connections": "few"}, "connections is 'few', not a whole number above 0"),
+        ({"messages": 0}, "messages is 0, not a whole number above 0"),
     ],
 )
 def test_mistakes_are_named(document: dict[str, Any], words: str) -> None:
