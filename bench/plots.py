@@ -12,6 +12,7 @@ LEFT: Final = 64
 RIGHT: Final = 14
 TOP: Final = 12
 BOTTOM: Final = 34
+HALF_LETTER: Final = 3.4  # the width of half a letter
 COLORS: Final = 8  # classes c0 … c7 of the style sheet
 Points = Sequence[tuple[float, float]]
 
@@ -97,9 +98,13 @@ class Frame:
         given = self.axes.x_ticks
         columns = given or [(t, number(t)) for t in ticks(self.x1, 6) if t <= self.x1]
         for place, text in columns:
+            x = self.x(place)
+            # what stands at the edge would be cut off
+            kind = "right" if x + len(text) * HALF_LETTER > WIDTH else "middle"
+            x = x if kind == "middle" else WIDTH - 2
             parts.append(
-                f'<text x="{self.x(place):.1f}" y="{HEIGHT - BOTTOM + 16}" '
-                f'class="middle">{escape(text)}</text>'
+                f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" '
+                f'class="{kind}">{escape(text)}</text>'
             )
         middle = (LEFT + WIDTH - RIGHT) / 2
         parts.append(

@@ -167,8 +167,8 @@ def facts(contest: Contest, directory: Path, options: argparse.Namespace) -> str
     ]
     return (
         f"{machine.processor()}; {machine.file_system(directory)}; "
-        f"{machine.versions()}; client load, {options.rounds} rounds of "
-        f"{options.seconds:g} s, medians; its ceiling against the null sink is "
+        f"{machine.versions()}; client load, {options.rounds} × {options.seconds:g} s "
+        f"each, medians; its ceiling against the null sink is "
         f"{', '.join(ceilings)} messages/s."
     )
 
