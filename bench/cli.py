@@ -23,7 +23,6 @@ VERBS: Final = {
     "disk": ("disk", "what a durable write costs on a disk"),
     "clients": ("clients", "what the generator costs beside smtp-source"),
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),
-    "relaying": ("relaying", "passing mail on, beside Postfix"),
     "pop3": ("pop3", "fetching mail, beside Dovecot"),
     "delivered": ("delivered", "beside Postfix, until all is in mailboxes"),
     "memory": ("memory", "connections, large mail, an idle server"),
