@@ -138,15 +138,57 @@ def _sieved() -> Run:
     from fastsmtp.queue.message import encode_queued
     from fastsmtp.queue.selection import Filter
     from fastsmtp.queue.sieve import Sieve
-    from fastsmtp_bench.fill_queue import entry
+    from fastsmtp_bench.fill_queue import Plan, entry
 
-    rows = [
-        (b"m%d" % n, encode_queued(entry(n, 2, 1_795_493_520_000))) for n in range(500)
-    ]
+    plan = Plan(500, 2, "later")
+    rows = [encode_queued(entry(n, plan, 1_795_493_520_000)) for n in range(500)]
     sieve = Sieve(Filter(domain="dest1.example", error="try again"))
 
     def run() -> None:
-        sieve.passes(rows)
+        for row in rows:
+            sieve.fits(row)
+
+    return run
+
+
+def _departed() -> Run:
+    """Messages that a next hop has taken."""
+    from fastsmtp.delivery.departed import Departed
+    from fastsmtp.queue.message import (
+        Envelope,
+        Queued,
+        Recipient,
+        State,
+        Target,
+        encode_queued,
+    )
+    from fastsmtp.smtp.letter import Answer
+
+    at, to = 1_795_493_520_000, "bob@far.test"
+    envelope = Envelope("s@x.test", (Recipient(to),), at, client="[192.0.2.1]")
+    targets = (Target(to, to, due=at),)
+    raw = encode_queued(Queued(envelope, 5000, State.SCHEDULED, at, targets))
+    answers = {to: Answer(250, "2.0.0", "taken", "body")}
+
+    def run() -> None:
+        departed = Departed()
+        for id in range(1, 501):
+            assert departed.take(id, raw, "far.test", answers) == at
+
+    return run
+
+
+def _sums() -> Run:
+    from fastsmtp.queue.listing import sums_at
+    from fastsmtp.queue.moves import MINUTE, Counted
+    from fastsmtp.store import keys
+
+    now = 28_333_333 * MINUTE
+    value = Counted(3, 5000).encode()
+    rows = [(keys.arrivals(b"d", now // MINUTE - n), value) for n in range(500)]
+
+    def run() -> None:
+        sums_at(now).add(rows)
 
     return run
 
@@ -334,6 +376,8 @@ CASES: Final[dict[str, Case]] = {
     "envelope": Case(("queue.encoded",), _envelopes, 500),
     "trace": Case(("trace.ring",), _Traced, 500),
     "queue, look for": Case(("queue.sieve",), _sieved, 500),
+    "queue, add up": Case(("queue.sums",), _sums, 500),
+    "queue, taken out": Case(("delivery.departed",), _departed, 500),
     "pop3, RETR": Case(("pop3.session",), _reading("engine"), 500),
     # what malloc does for each piece is not always the same
     "pop3, 4 KiB given": Case(("pop3.body",), _reading("giver"), 500, 0.1),
