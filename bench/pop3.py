@@ -293,13 +293,11 @@ def measure(directory: Path, mode: Any, rounds: int, messages: int) -> str:
             }
             for where in places.values():
                 measured(*where, messages)
-            for _ in range(rounds):
-                for who, where in places.items():
-                    found.setdefault(who, []).append(measured(*where, messages))
-            for number in range(rounds):
-                for who, where in places.items():
-                    took = deleting(*where)
-                    found[who][number][f"DELE {DELETED:,} and QUIT, ms"] = took
+            for who, where in rounds * list(places.items()):
+                found.setdefault(who, []).append(measured(*where, messages))
+            for number, (who, where) in enumerate(rounds * list(places.items())):
+                row = found[who][number // len(places)]
+                row[f"DELE {DELETED:,} and QUIT, ms"] = deleting(*where)
             each = idle_bytes(server, port)
             each_sealed = idle_bytes(server, sealed, unchecked())
             w1 = beside_w1(server, port, messages - rounds * DELETED)
