@@ -51,14 +51,15 @@ async def test_uids_ascend_over_messages(town: Village) -> None:
 
 
 @village
-async def test_who_is_unknown_now_waits_alone(town: Village) -> None:
-    await town.leave("bob")
+async def test_who_cannot_be_served_now_waits_alone(town: Village) -> None:
+    town.injure("bob")
     id = await town.send("alice", "bob", "carol", "x@far.test")
     assert await town.inbox("alice") == await town.inbox("carol") == [id]
     (entry,) = await town.queue()
     assert (entry.id, entry.state) == (id, State.DEFERRED)
     bob, far = entry.queued.targets
-    assert (bob.address, bob.error) == (f"bob@{DOMAIN}", "no such user here")
+    assert bob.address == f"bob@{DOMAIN}"
+    assert bob.error.startswith("Damaged")
     assert (far.address, far.error) == ("x@far.test", "")
     assert (bob.standing, bob.attempts) == (Standing.WAITING, 1)
     assert NOW + 270_000 <= bob.due <= NOW + 330_000
@@ -68,6 +69,18 @@ async def test_who_is_unknown_now_waits_alone(town: Village) -> None:
     assert town.failures == [f"bob@{DOMAIN}"]
     depth = (await listing.gauges(town.store, NOW))[State.DEFERRED]
     assert (depth.messages, depth.octets) == (1, 6)
+
+
+@village
+async def test_who_is_gone_is_due_at_once(town: Village) -> None:
+    """Nobody can be told inside a transaction; the queue does."""
+    await town.leave("bob")
+    id = await town.send("alice", "bob")
+    assert await town.inbox("alice") == [id]
+    (entry,) = await town.queue()
+    assert (entry.state, entry.queued.due) == (State.SCHEDULED, NOW)
+    (bob,) = entry.queued.targets
+    assert (bob.address, bob.attempts, bob.error) == (f"bob@{DOMAIN}", 0, "")
 
 
 @pytest.mark.parametrize("key", [keys.HEAD, keys.mailbox(INBOX)])
@@ -192,7 +205,8 @@ async def test_an_envelope_that_does_not_decode_is_set_aside(town: Village) -> N
 @village
 async def test_recipients_are_counted(town: Village) -> None:
     await town.send("all")
-    await town.send("alice", "nobody")
+    town.injure("bob")
+    await town.send("alice", "bob")
     place = counts.ATTEMPTS.place
     assert town.deliveries[place("local", "delivered")] == 4
     assert town.deliveries[place("local", "temp_fail")] == 1

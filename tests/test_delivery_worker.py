@@ -1,15 +1,23 @@
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
-from village import DOMAIN, NOW, Village, village
+from village import DOMAIN, NOW, Village, at, envelope, village
 
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import listing, moves
-from fastsmtp.queue.message import Standing, State
+from fastsmtp.queue.message import (
+    Standing,
+    State,
+    decode_envelope,
+    encode_envelope,
+)
+from fastsmtp.smtp.letter import Answer
 from fastsmtp.store import keys
+from fastsmtp.store.base import Kind
 from fastsmtp.store.memory import MemoryStore
 
 MINUTE = 60_000
@@ -19,6 +27,76 @@ BOB = f"bob@{DOMAIN}"
 
 def queue_keys(town: Village) -> list[bytes]:
     return [*town.store.disk.parts[keys.QUEUE].values]
+
+
+GONE = Answer(550, "5.1.1", "no such user here", "rcpt", True)
+
+
+@pytest.mark.parametrize("gone", ["before", "later"])
+@pytest.mark.parametrize("name", ["bob", "bob+tag", "some"])
+def test_who_is_not_here_any_more_is_refused_at_once(name: str, gone: str) -> None:
+    """An account that was removed after RCPT, and an alias that leads to nobody."""
+
+    @village
+    async def case(town: Village) -> None:
+        if gone == "later":
+            town.injure("bob", "carol")  # it waits, and then they leave
+            id = await town.send("alice", name)
+            town.heal("bob", "carol")
+        await town.leave("bob")
+        await town.leave("carol")
+        if gone == "before":
+            id = await town.send("alice", name)
+        await town.work(NOW + (6 * MINUTE if gone == "later" else 1000))
+        assert await town.inbox("alice") == [id]
+        assert queue_keys(town) == []
+        ((_, after),) = town.notices
+        assert {changed.answer for changed in after.changed} == {GONE}
+        assert {c.target.recipient for c in after.changed} == {at(name)}
+        assert {c.target.standing for c in after.changed} == {Standing.GIVEN_UP}
+        assert town.events[events.BOUNCED] == len(after.changed)
+        assert town.events[events.EXPIRED] == 0
+
+    case()
+
+
+@village
+async def test_an_account_that_goes_while_it_is_asked_for_is_asked_for_again(
+    town: Village,
+) -> None:
+    """Two questions, and a removal in between: the next attempt knows."""
+    town.injure("bob")
+    await town.send("bob")
+    town.heal("bob")
+    town.changed()
+    lookup, town.route._lookup = town.route._lookup, lambda address: None
+    await town.work(NOW + 6 * MINUTE)
+    (entry,) = await town.queue()
+    (target,) = entry.queued.targets
+    assert target.standing == Standing.WAITING
+    assert target.error == f"the account {BOB} behind it is gone"
+    town.route._lookup = lookup
+    await town.work(NOW + HOUR)
+    assert len(await town.inbox("bob")) == 1
+
+
+@village
+async def test_what_is_released_later_is_not_here_before(town: Village) -> None:
+    """RFC 4865 4: for recipients here, too."""
+    raw = decode_envelope(envelope("alice", "some"))
+    later = encode_envelope(replace(raw, release=NOW + 3 * HOUR))
+    id = await town.store.append(Kind.MAIL, later, b"body\r\n")
+    async with town.keeping():
+        await town.store.applied(id)
+    await town.work(NOW + 3 * HOUR - MINUTE)
+    (entry,) = await town.queue()
+    assert (entry.state, entry.queued.due) == (State.SCHEDULED, NOW + 3 * HOUR)
+    for name in ("alice", "bob", "carol"):
+        assert await town.inbox(name) == []
+    await town.work(NOW + 3 * HOUR + 1000)
+    for name in ("alice", "bob", "carol"):
+        assert await town.inbox(name) == [id]
+    assert queue_keys(town) == []
 
 
 @village
@@ -35,7 +113,8 @@ async def test_a_late_account_gets_its_mail(town: Village) -> None:
 
 @village
 async def test_attempts_follow_the_schedule(town: Village) -> None:
-    await town.send("dave")
+    town.injure("bob")
+    await town.send("bob")
     tried = []
     for _ in range(5):
         (entry,) = await town.queue()
@@ -49,13 +128,14 @@ async def test_attempts_follow_the_schedule(town: Village) -> None:
     (entry,) = await town.queue()
     (target,) = entry.queued.targets
     assert target.attempts == 6
-    assert target.error == "no such user here"
+    assert target.error.startswith("Damaged")
     assert entry.state == State.DEFERRED
 
 
 @village
 async def test_what_cannot_be_delivered_is_given_up_in_the_end(town: Village) -> None:
-    id = await town.send("alice", "dave")
+    town.injure("bob")
+    id = await town.send("alice", "bob")
     await town.work(NOW + 48 * HOUR, DeliveryOptions(give_up=86_400))
     assert queue_keys(town) == []
     assert town.refs(id) == 1
@@ -164,7 +244,8 @@ async def test_a_row_without_an_entry_goes(town: Village) -> None:
 @village
 async def test_a_change_by_others_is_not_overwritten(town: Village) -> None:
     """A command changes an entry between its attempt and the record of it."""
-    id = await town.send("dave", "erin")
+    town.injure("bob")
+    id = await town.send("dave", "bob")
     await town.settle("dave")
     original = moves.make
     meddled = []
@@ -186,15 +267,16 @@ async def test_a_change_by_others_is_not_overwritten(town: Village) -> None:
     assert meddled == [id]
     assert await town.inbox("dave") == [id]
     (entry,) = await town.queue()
-    dave, erin = entry.queued.targets
-    assert (dave.standing, erin.attempts) == (Standing.DELIVERED, 2)
+    dave, bob = entry.queued.targets
+    assert (dave.standing, bob.attempts) == (Standing.DELIVERED, 2)
     assert entry.queued.via == "smtp://other.test:25"
 
 
 @village
 async def test_attempts_are_counted(town: Village) -> None:
-    await town.send("dave", "erin")
-    await town.settle("dave")
+    town.injure("bob", "carol")
+    await town.send("bob", "carol")
+    town.heal("bob")
     await town.work(NOW + HOUR // 10)
     place = counts.ATTEMPTS.place
     assert town.deliveries[place("local", "delivered")] == 1
@@ -202,7 +284,7 @@ async def test_attempts_are_counted(town: Village) -> None:
     assert town.events[events.ACTIVATED] == 1
     assert town.events[events.DEFERRED] == 2 + 1
     assert town.events[events.REMOVED] == 0
-    await town.settle("erin")
+    town.heal("carol")
     await town.work(NOW + HOUR)
     assert town.events[events.REMOVED] == 1
     assert town.events[events.DELIVERED] == 2

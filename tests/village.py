@@ -146,6 +146,7 @@ class Village:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
         self.ids: dict[str, int] = {}
+        self.hurt: dict[str, bytes] = {}
         self.directory = Directory(
             lambda name: store.peek(keys.DIRECTORY, keys.account(name))
         )
@@ -192,6 +193,18 @@ class Village:
     async def leave(self, name: str) -> None:
         await account.remove(self.store, at(name), lambda v: decode_account(v).id)
         self.changed()
+
+    def injure(self, *names: str) -> None:
+        """Nothing can be filed for these, until they are healed."""
+        for name in names:
+            part = self.store.disk.parts[self.ids[name]]
+            self.hurt[name] = part.values[keys.HEAD]
+            part.put(keys.HEAD, b"\xc1")
+
+    def heal(self, *names: str) -> None:
+        for name in names:
+            part = self.store.disk.parts[self.ids[name]]
+            part.put(keys.HEAD, self.hurt.pop(name))
 
     def changed(self) -> None:
         self.directory.changed()

@@ -21,7 +21,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from fastsmtp.delivery.inboxes import Inboxes
-from fastsmtp.delivery.route import Destination, Elsewhere, NoRoute, Route, reason
+from fastsmtp.delivery.route import (
+    Destination,
+    Elsewhere,
+    NoRoute,
+    NoUser,
+    Route,
+    reason,
+)
 from fastsmtp.delivery.tally import LocalTally
 from fastsmtp.mailbox.mailbox import INBOX, Box, Mail
 from fastsmtp.queue import backoff, moves
@@ -133,6 +140,8 @@ class LocalDelivery:
                 return away.here, away.there
             names = [to.address for to in away.here]
             return (), (*names, *away.there)
+        except NoUser:
+            return (), (address,)  # the queue tells the sender, at once
         except NoRoute:
             if not later:
                 raise

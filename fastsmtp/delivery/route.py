@@ -21,6 +21,11 @@ class NoRoute(Exception):
     """Nobody here gets it now; the text says why, for the entry and for people."""
 
 
+class NoUser(NoRoute):
+    """The domain is ours, and nobody there has this name: no other attempt will find
+    anybody."""
+
+
 class Elsewhere(NoRoute):
     """Other servers get it, too, or they alone.
 
@@ -54,15 +59,15 @@ class Route:
         self.known: dict[str, tuple[Destination, ...]] = {}
 
     def __call__(self, address: str) -> tuple[Destination, ...]:
-        """Every account that is to get a copy, at least one. Raises `NoRoute`, and
-        `Elsewhere` when accounts are not all."""
+        """Every account that is to get a copy, at least one. Raises `NoRoute`,
+        `NoUser` when there will be none, `Elsewhere` when accounts are not all."""
         return self.known.get(address) or self._find(address)
 
     def _find(self, address: str) -> tuple[Destination, ...]:
         known = self.known  # before asking: a change meanwhile leaves this one behind
         verdict = self._resolve(address)
         if isinstance(verdict, Unknown):
-            raise NoRoute("no such user here")
+            raise NoUser("no such user here")
         if isinstance(verdict, Foreign | Relayed):
             raise Elsewhere((), (address,))
         found = []

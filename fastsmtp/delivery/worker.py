@@ -8,7 +8,8 @@ marks when all recipients are done, before the entry goes: a crash leaves no mar
 ever, and none goes while it may still be needed.
 
 Our own trouble never loses a message and never refuses one: a recipient that cannot be
-served is deferred.
+served is deferred. Who was known when the mail was taken and is not any more (the
+account was removed, an alias leads nowhere) is refused at once.
 """
 
 import time
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from fastsmtp.delivery.attempt import Attempt
-from fastsmtp.delivery.route import Destination, Elsewhere, Route, reason
+from fastsmtp.delivery.route import Destination, Elsewhere, NoUser, Route, reason
 from fastsmtp.errors import Conflict, StoreUnavailable
 from fastsmtp.mailbox.account import open_box
 from fastsmtp.mailbox.mailbox import INBOX, Mail
@@ -27,6 +28,8 @@ from fastsmtp.store import keys
 from fastsmtp.store.base import Check, Store
 
 FILED: Final = Answer(250, "2.1.5", "delivered", "body")
+
+GONE: Final = Answer(550, "5.1.1", "no such user here", "rcpt", True)
 
 Failed = Callable[[int, str, Exception], None]
 """Told of each failure: queue id, address ("" is the whole entry), error."""
@@ -65,6 +68,8 @@ class LocalAttempts:
                 )
             except StoreUnavailable:
                 raise
+            except NoUser:
+                made.answers[target.address] = GONE
             except Exception as error:
                 self._failed(held.id, target.address, error)
                 made.answers[target.address] = Answer(0, "", reason(error), "body")
