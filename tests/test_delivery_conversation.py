@@ -142,8 +142,8 @@ class Server:
                     await reader.read(1)
                     writer.write(b"\x15garbage")
                     return
-                elif verb == "STARTTLS":
-                    await writer.start_tls(self.context)  # type: ignore[arg-type]
+                elif verb == "STARTTLS" and self.context is not None:
+                    await writer.start_tls(self.context)
         writer.close()
 
     def _answer(self, writer: asyncio.StreamWriter, verb: str) -> None:

@@ -335,7 +335,8 @@ class Pool:
             return
         if answer.stage in ("tls", "auth"):
             # What we may do there is our business, not that of the message.
-            answer = answer._replace(code=0, text=str(answer))
+            status = f"4{answer.enhanced[1:]}" if answer.enhanced else "4.7.0"
+            answer = answer._replace(code=0, enhanced=status, text=_said(answer))
         self._limit = min(FIRST, self._limits.connections)
         works, self._waiting = self._waiting, deque()
         for work in works:
@@ -378,6 +379,11 @@ class Pool:
             conversation.abort()
         leaving = [conversation.quit() for conversation in self._all]
         await asyncio.gather(*leaving, return_exceptions=True)
+
+
+def _said(answer: Answer) -> str:
+    """In words, with what is not said beside them."""
+    return str(answer) if answer.code else answer.text
 
 
 def _broke(conversation: Conversation, answers: list[Answer]) -> bool:
