@@ -158,6 +158,9 @@ class Dispatcher:
         """
         now = self.schedule.now()
         horizon = now + backoff.longest(self._options.retry)
+        for hop in self._hops.values():
+            hop.paused = 0
+        self.schedule.look_anew()
         for name in self.schedule.names():
             async for ids in self.schedule.overdue(name, horizon):
                 await self._make_due(ids, now)

@@ -278,6 +278,15 @@ class Schedule:
                 at = page[-1][0] + b"\0"
             hi = keys.waiting(name, rank)
 
+    def look_anew(self) -> None:
+        """The clock went back: whatever was to be looked at later is looked at now."""
+        self._later.clear()
+        for destination in self._known.values():
+            destination.paused = destination.wrapped = 0
+            destination.looks = _NEVER
+            destination.cursors.clear()
+            self._stand_in_line(destination)
+
     def names(self) -> list[str]:
         """Destinations where something waits."""
         return list(self._known)
