@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from fakes import FakeResolver
 from test_delivery_conversation import Board, Server
 from test_delivery_notices import telling
 from village import DOMAIN, Sun, Village
@@ -170,7 +171,7 @@ async def abroad(
         alarm.away = away = Away(board, servers.values())
         town.far = away  # type: ignore[assignment]
         away.relay = relay = Relay(
-            *(board, search or Search(None), lambda: town.relaying),  # type: ignore[arg-type]
+            *(board, search or Search(FakeResolver()), lambda: town.relaying),
             *(Bodies(town.store), away, fitted),
         )
         relay.open()
