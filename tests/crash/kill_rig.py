@@ -51,15 +51,19 @@ class Load:
     tag: str = "m"
     sessions: int = 8
     size: int = 512
+    to: str = USER
+    sender: str = "load@sender.example"
+    rate: int = 0  # messages a second; 0: as many as are taken
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Load":
         self.process = subprocess.Popen(
             [
                 *(str(program("load")), "--port", str(self.port), "--tolerant"),
-                *("--acked", str(self.acked_file), "--tag", self.tag, "--to", USER),
+                *("--acked", str(self.acked_file), "--tag", self.tag),
+                *("--to", self.to, "--from", self.sender, "--rate", str(self.rate)),
                 *("--sessions", str(self.sessions), "--size", str(self.size)),
-                *("--seconds", "1200"),
+                *("--seconds", "1200", "--timeout", "600"),
             ],
             stdout=subprocess.PIPE,
         )
@@ -79,6 +83,12 @@ class Load:
         """Returns when `count` more messages were acknowledged."""
         goal = self.count() + count
         until(lambda: self.count() >= goal, seconds, f"{count} more acknowledged")
+
+    def end(self) -> None:
+        """Without a report; whatever it does."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
 
     def stop(self) -> dict[str, int]:
         """Ends the clients; their report. Raises AssertionError when they failed."""
