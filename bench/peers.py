@@ -124,12 +124,12 @@ def _unpack(root: Path, packages: list[str]) -> None:
         subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True)
 
 
-def answers(port: int, seconds: float = START_SECONDS) -> None:
+def answers(port: int, seconds: float = START_SECONDS, host: str = "127.0.0.1") -> None:
     """Returns when somebody greets there. Raises OSError when nobody does in time."""
     end = monotonic() + seconds
     while True:
         try:
-            with create_connection(("127.0.0.1", port), timeout=1) as client:
+            with create_connection((host, port), timeout=1) as client:
                 client.recv(512)
                 return
         except OSError:

@@ -18,12 +18,12 @@ PASSWORD = "only for tests"
 class Users(Served):
     """With submission, and accounts that may use it."""
 
-    def __init__(self, home: Path, mode: str) -> None:
+    def __init__(self, home: Path, mode: str, more: str = "") -> None:
         self.clear, self.sealed = free_port(), free_port()
         home.mkdir(parents=True, exist_ok=True)
         certificate, key = pair(home, "mx.example.test")
         certified = f'{{ certificate = "{certificate}", key = "{key}" }}'
-        more = (
+        more += (
             f"[tls]\ncertificates = [{certified}]\n"
             f'[submission]\nlisten = ["127.0.0.1:{self.clear}"]\n'
             f'listen_tls = ["127.0.0.1:{self.sealed}"]\n'

@@ -40,7 +40,7 @@ spool_directory = {home}/spool
 log_file_path = {home}/%slog
 primary_hostname = exim.example
 never_users =
-local_interfaces = <; [127.0.0.1]:{port}
+local_interfaces = <; [{address}]:{port}
 tls_advertise_hosts = *
 tls_certificate = {home}/tls.crt
 tls_privatekey = {home}/tls.key
@@ -74,13 +74,14 @@ box:
 class Receiving(Exim):
     """An Exim that takes mail for everybody but `nobody`, and keeps it in a Maildir."""
 
-    def __init__(self, home: Path) -> None:
-        with create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+    def __init__(self, home: Path, address: str = "127.0.0.1", port: int = 0) -> None:
+        with create_server((address, port)) as probe:
+            self.address, self.port = probe.getsockname()
         super().__init__(home, self.port)
         for file in pair(home, "exim.example"):
             shutil.chown(file, "mail", "mail")
-        text = TO_EXIM.format(home=home, binary=self._binary, port=self.port)
+        where = {"address": address, "port": self.port}
+        text = TO_EXIM.format(home=home, binary=self._binary, **where)
         self._configuration.write_text(text)
 
     def start(self) -> None:
@@ -90,7 +91,7 @@ class Receiving(Exim):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        peers.answers(self.port)
+        peers.answers(self.port, host=self.address)
 
     def stop(self) -> None:
         self._daemon.terminate()
@@ -183,7 +184,7 @@ def test_exim_takes_all_of_it(exim: Receiving, chunking: bool) -> None:
 
 
 BOX = """\
-virtual_mailbox_domains = example.test
+virtual_mailbox_domains = {domain}
 virtual_mailbox_base = {home}/boxes
 virtual_mailbox_maps = static:all/
 virtual_uid_maps = static:{uid}
@@ -191,34 +192,40 @@ virtual_gid_maps = static:{gid}
 virtual_minimum_uid = 1
 smtpd_relay_restrictions = permit_auth_destination, reject
 smtpd_recipient_restrictions =
-    check_recipient_access inline:{{ {{ nobody@example.test = 550 5.1.1 nobody }} }}
+    check_recipient_access inline:{{ {{ nobody@{domain} = 550 5.1.1 nobody }} }}
 smtpd_tls_security_level = may
 smtpd_tls_cert_file = {home}/tls.crt
 smtpd_tls_key_file = {home}/tls.key
 smtpd_discard_ehlo_keywords = {discarded}
 """
 BOX_SERVICES = """\
-127.0.0.1:{port} inet n - n - - smtpd
+{address}:{port} inet n - n - - smtpd
 anvil unix - - n - 1 anvil
 virtual unix - n n - - virtual
 """
 
 
 class PostfixBox(Postfix):
-    """A Postfix that takes mail for example.test, but `nobody`, and keeps it."""
+    """A Postfix that takes mail for a domain, but `nobody`, and keeps it."""
 
-    def __init__(self, home: Path, discarded: str) -> None:
-        with create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+    def __init__(
+        self,
+        home: Path,
+        discarded: str,
+        domain: str = "example.test",
+        place: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
+        with create_server(place) as probe:
+            self.address, self.port = probe.getsockname()
         self.discarded = discarded
         user = getpwnam(NOBODY)
         pair(home, "postfix.example")
         (home / "boxes").mkdir()
         shutil.chown(home / "boxes", NOBODY)
-        main = BOX.format(
-            home=home, uid=user.pw_uid, gid=user.pw_gid, discarded=discarded
-        )
-        super().__init__(home, main, BOX_SERVICES.format(port=self.port))
+        ids = {"uid": user.pw_uid, "gid": user.pw_gid}
+        main = BOX.format(home=home, discarded=discarded, domain=domain, **ids)
+        where = {"address": self.address, "port": self.port}
+        super().__init__(home, main, BOX_SERVICES.format(**where))
 
     def bodies(self) -> list[bytes]:
         """What is behind the fields that Postfix puts in front; lines end with LF."""
