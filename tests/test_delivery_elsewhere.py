@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
-from village import DOMAIN, NOW, SPLIT, Village, envelope, village
+from village import DOMAIN, NOW, SPLIT, FarAway, Village, envelope, village
 
 from fastsmtp.auth.accounts import Account, encode_account
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.dispatch import HOPS, PROBES
+from fastsmtp.delivery.jobs import Job
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.mailbox import account
@@ -207,6 +208,32 @@ async def test_dead_next_hops_without_mail_are_forgotten(town: Village) -> None:
     assert not await town.queue()
     assert town.dispatcher is not None
     assert town.dispatcher.known <= HOPS
+
+
+@village
+async def test_who_never_answers_does_not_take_all_the_room(town: Village) -> None:
+    """Three large destinations are silent, for as long as nobody's patience ends."""
+    silent = {f"silent{n}.test" for n in range(3)}
+    for n in range(150):
+        await town.send(f"u{n}@silent{n % 3}.test")
+    for n in range(60):
+        await town.send(f"u{n}@good.test")
+
+    class Silent(FarAway):
+        def _finish(self, job: Job) -> None:
+            if job.destination not in silent:
+                super()._finish(job)
+
+    town.far = Silent()
+    running = asyncio.ensure_future(
+        town.working(DeliveryOptions(active=100, hop_active=50)).run()
+    )
+    for _ in range(2000):
+        await asyncio.sleep(0)
+    assert town.far.times("good.test") == 60
+    assert {town.far.times(name) for name in silent} == {PROBES}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 @village

@@ -2,8 +2,9 @@
 
 Mail for mailboxes of our own is delivered here, one message after the other. Mail for
 other servers goes to a sender: a process (or this one) that keeps the connections. How
-much a next hop gets at a time is limited; one that cannot be reached is left alone for
-a while, longer each time, and then tried with a few messages before it gets more.
+much a next hop gets at a time is limited, to a few messages before it has answered; one
+that cannot be reached is left alone for a while, longer each time, and then tried with
+a few again.
 """
 
 import asyncio
@@ -29,7 +30,8 @@ from fastsmtp.queue.timing import Steadiness
 from fastsmtp.smtp.letter import Answer
 
 PROBES: Final = 10
-"""Messages a next hop gets at a time after it could not be reached."""
+"""Messages a next hop gets at a time before it has answered, and after it could not be
+reached: each answer doubles it. Who is silent must not take the room of others."""
 
 HOPS: Final = 100
 """Next hops that are known before the dead ones among them are forgotten."""
@@ -281,7 +283,7 @@ class Dispatcher:
         if hop is None:
             if len(self._hops) >= self._tidy_at:
                 self._forget_dead()
-            hop = self._hops[key] = Hop(self._options.hop_active)
+            hop = self._hops[key] = Hop(min(PROBES, self._options.hop_active))
         return hop
 
     def _forget_dead(self) -> None:
@@ -354,10 +356,9 @@ class Dispatcher:
     def _judge(self, hop: Hop, attempt: Attempt) -> None:
         now = self.schedule.now()
         if attempt.reached:
-            if hop.failures:
-                hop.most = min(2 * hop.most, self._options.hop_active)
-                if hop.most == self._options.hop_active:
-                    hop.failures = 0
+            hop.most = min(2 * hop.most, self._options.hop_active)
+            if hop.most == self._options.hop_active:
+                hop.failures = 0
             return
         if hop.paused > now:
             return  # of the same failure
