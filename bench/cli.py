@@ -25,6 +25,7 @@ VERBS: Final = {
     "side-by-side": ("side_by_side", "workloads W1 to W7 beside smtp-sink"),
     "pop3": ("pop3", "fetching mail, beside Dovecot"),
     "delivered": ("delivered", "beside Postfix, until all is in mailboxes"),
+    "destinations": ("destinations", "many next hops, some of them dead"),
     "memory": ("memory", "connections, large mail, an idle server"),
     "relaying": ("relaying", "accepted and passed on, beside Postfix"),
     "backlog": ("backlog", "a million queued: start, memory, verbs, scrapes"),

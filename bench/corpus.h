@@ -209,6 +209,11 @@ static size_t recipient(char *out, size_t room, uint64_t number, uint32_t n) {
         uint64_t box = (number * (uint64_t)opt.recipients + n) % (uint64_t)opt.mailboxes;
         size = snprintf(out, room, "RCPT TO:<user%04d@%s>\r\n", (int)box + 1,
                         strchr(opt.to, '@') + 1);
+    } else if (opt.domains) { /* one below the domain, for each message the next */
+        uint64_t one = (number * (uint64_t)opt.recipients + n) % (uint64_t)opt.domains;
+        const char *at = strchr(opt.to, '@');
+        size = snprintf(out, room, "RCPT TO:<%.*s@d%04d.%s>\r\n", (int)(at - opt.to),
+                        opt.to, (int)one + 1, at + 1);
     } else if (n + 1 < (uint32_t)opt.recipients) /* as smtp-source names them */
         size = snprintf(out, room, "RCPT TO:<%d%s>\r\n", opt.recipients - (int)n, opt.to);
     else

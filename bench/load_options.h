@@ -2,7 +2,7 @@
 
 static struct {
     const char *host, *to, *from, *tag, *acked, *logins, *folder, *sizes, *path;
-    int port, sessions, recipients, mailboxes, per_connection, pipeline, tolerant;
+    int port, sessions, recipients, mailboxes, domains, per_connection, pipeline, tolerant;
     int implicit, starttls, resume, handshakes, bdat, lmtp, poisson, remote;
     uint64_t messages, seed;
     double seconds, timeout, rate, interval;
@@ -18,7 +18,7 @@ static const char usage[] =
     "  [--sessions N] [--per-connection] [--pipeline] [--bdat] [--lmtp]\n"
     "  [--rate N [--poisson]]            open loop: messages/s, whatever comes back\n"
     "  [--size OCTETS[:WEIGHT],…] [--folder DIR]   made-up or real messages\n"
-    "  [--recipients N] [--mailboxes N] [--to A] [--from A]\n"
+    "  [--recipients N] [--mailboxes N | --domains N] [--to A] [--from A]\n"
     "  [--tls | --starttls] [--resume] [--handshakes] [--logins FILE]\n"
     "  [--tolerant] [--timeout S] [--tag T] [--acked FILE] [--interval S] [--seed N]\n";
 
@@ -32,7 +32,7 @@ static const struct option options[] = {
     {"resume", 0, 0, 'z'},     {"handshakes", 0, 0, 'k'},     {"bdat", 0, 0, 'n'},
     {"rate", 1, 0, 'R'},       {"poisson", 0, 0, 'P'},        {"lmtp", 0, 0, 'L'},
     {"logins", 1, 0, 'A'},     {"folder", 1, 0, 'D'},         {"interval", 1, 0, 'I'},
-    {"seed", 1, 0, 'S'},       {"remote", 0, 0, 'W'},         {"unix", 1, 0, 'U'},
+    {"seed", 1, 0, 'S'},       {"domains", 1, 0, 'O'},       {"remote", 0, 0, 'W'},         {"unix", 1, 0, 'U'},
     {0, 0, 0, 0},
 };
 
@@ -48,6 +48,7 @@ static void set(int letter) {
     case 'd': opt.seconds = atof(optarg); break;
     case 'r': opt.recipients = atoi(optarg); break;
     case 'b': opt.mailboxes = atoi(optarg); break;
+    case 'O': opt.domains = atoi(optarg); break;
     case 'c': opt.per_connection = 1; break;
     case 'i': opt.pipeline = 1; break;
     case 'o': opt.tolerant = 1; break;

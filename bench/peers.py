@@ -1,4 +1,5 @@
-"""Postfix with smtp-source and smtp-sink, Exim, Unbound: for tests and benchmarks.
+"""Postfix with smtp-source and smtp-sink, Exim, Unbound, aiosmtpd: for tests and
+benchmarks.
 
 Taken from where they are installed, or else unpacked from their packages: no mail
 server is installed (and two would not go together), `apt-get download` fetches the
@@ -20,6 +21,7 @@ from fastsmtp_bench.native import program
 POSTFIX = ["postfix", "libicu72", "libnsl2", "libdb5.3", "libtirpc3", "libsasl2-2"]
 EXIM = ["exim4-daemon-light", "libdb5.3", "libnsl2", "libtirpc3", "libidn12"]
 EXIM += ["libgnutls-dane0", "libunbound8", "libevent-2.1-7", "libpcre2-8-0"]
+AIOSMTPD = ["python3-aiosmtpd", "python3-attr", "python3-public"]
 UNBOUND = ["unbound", "libunbound8", "libevent-2.1-7", "libprotobuf-c1"]
 UNBOUND += ["libpython3.11", "libhiredis0.14", "libnghttp2-14"]
 LIBRARIES = ["usr/lib/postfix", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
@@ -43,6 +45,13 @@ def exim() -> tuple[Path, dict[str, str]]:
 def unbound() -> tuple[Path, dict[str, str]]:
     """A name server, and the environment it needs."""
     return _found("unbound", "unbound/root", UNBOUND)
+
+
+def aiosmtpd() -> Path:
+    """The folder for PYTHONPATH where the package aiosmtpd is."""
+    folder = "usr/lib/python3/dist-packages"
+    wanted = f"{folder}/aiosmtpd/__init__.py"
+    return unpacked(wanted, "aiosmtpd-package/root", AIOSMTPD) / folder
 
 
 def _found(name: str, folder: str, packages: list[str]) -> tuple[Path, dict[str, str]]:

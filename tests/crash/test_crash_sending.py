@@ -179,4 +179,5 @@ def test_killed_while_mail_is_sent_on(
         f"{mode}: {len(acked)} acknowledged, {doubled} of them twice at the next hop; "
         f"inside connections at a death: {dict(inside)}"
     )
-    assert doubled <= inside["group"] + inside["send"] + inside["keep"]
+    # A keeper that dies takes nothing with it: who sends keeps what came of it.
+    assert doubled <= inside["group"] + inside["send"]
