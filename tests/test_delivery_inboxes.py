@@ -11,7 +11,7 @@ from fastsmtp.cells import fresh
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.inboxes import Inboxes
 from fastsmtp.delivery.local import LocalDelivery
-from fastsmtp.delivery.route import Destination, Elsewhere, NoRoute, Route
+from fastsmtp.delivery.route import Destination, Elsewhere, NoUser, Route
 from fastsmtp.mailbox.mailbox import INBOX
 from fastsmtp.mailbox.values import AccountHead, Mailbox, encode
 from fastsmtp.policy.recipients import Local, Unknown
@@ -55,7 +55,7 @@ class TownRoute(Route):
             here = tuple(Destination(PARTS[name], name) for name in names)
             raise Elsewhere(here, (there,))
         if address not in ALIASES:
-            raise NoRoute("no such user here")
+            raise NoUser("no such user here")
         found = tuple(Destination(PARTS[name], name) for name in ALIASES[address])
         self.known[address] = found
         return found
@@ -191,6 +191,7 @@ _envelopes = st.builds(
     login=st.sampled_from(["", "a@b.test"]),
     priority=st.sampled_from([0, 0, 4]),
     by=st.sampled_from([0, 0, 7]),
+    release=st.sampled_from([0, 0, 2**41, 2**50]),
 ).map(encode_envelope)
 _messages = st.tuples(_numbers, _envelopes, _numbers.filter(lambda n: n < 2**50))
 
@@ -293,6 +294,8 @@ def test_fields_that_say_nothing_are_plain(fields: list[Any]) -> None:
         [*PLAIN, 1],
         [*PLAIN, ""],
         [*PLAIN, 0, 0, 0, 0],
+        [*PLAIN, 0, 2**41],  # released later: nobody has it before, here neither
+        [*PLAIN, 0, 0, 2**41, "R"],  # to be there by then
         ["s@x", [], 5],
         ["s@x", [["a"]], -5],
         ["ü@x", [["a"]], 5],
