@@ -6,13 +6,20 @@ import json
 import smtplib
 import ssl
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
 from certificate import client_context
+from crash.kill_rig import until
 from scram_client import ScramClient
 from users import ALICE, BOB, PASSWORD, Users
 
+from fastsmtp_bench.client import pending
+
 pytestmark = pytest.mark.slow
+HOUR = 3600
+CAROL = "carol@example.test"
 FAR = "someone@elsewhere.test"
 MESSAGE = (
     b"From: Alice <alice@example.test>\r\nTo: bob@example.test\r\n"
@@ -121,3 +128,45 @@ def test_a_changed_password_counts_at_once(server: Users) -> None:
             smtp.login(ALICE, "another one")
     finally:
         server.command(*words, given=f"{PASSWORD}\n")
+
+
+def submit_for_later(server: Users, to: str) -> dict[str, Any]:
+    """As the queue lists it."""
+    with client(server, "starttls") as smtp:
+        smtp.ehlo("client.example")
+        smtp.user, smtp.password = ALICE, PASSWORD
+        assert smtp.auth("PLAIN", smtp.auth_plain)[0] == 235
+        later = [f"HOLDFOR={HOUR}"]
+        message = MESSAGE.replace(b"Bcc: someone@elsewhere.test\r\n", b"")
+        assert smtp.sendmail(ALICE, [to], message, mail_options=later) == {}
+    until(lambda: pending(server.metrics) == 0, 10, "the log is worked off")
+    lines = server.command("queue", "list", "--recipient", to, "--json").splitlines()
+    (row,) = map(json.loads, lines)
+    return dict(row)
+
+
+def test_what_is_to_be_released_later_waits_for_users_here_too(server: Users) -> None:
+    """RFC 4865: nothing of it is in a mailbox before, and the queue says when."""
+    before = server.command("mail", "list", BOB, "--json")
+    row = submit_for_later(server, BOB)
+    assert (row["state"], row["waiting"], row["attempts"]) == ("scheduled", 1, 0)
+    waits = datetime.fromisoformat(row["due"]) - datetime.fromisoformat(row["arrived"])
+    assert abs(waits.total_seconds() - HOUR) <= 1
+    assert server.command("mail", "list", BOB, "--json") == before
+    server.command("queue", "retry", row["id"], "--yes")
+    until(lambda: server.command("mail", "list", BOB, "--json") != before, 20, "mail")
+
+
+def test_who_has_gone_meanwhile_is_refused_at_once(server: Users) -> None:
+    words = ("user", "add", CAROL, "--password-stdin")
+    server.command(*words, given=f"{PASSWORD}\n")
+    row = submit_for_later(server, CAROL)
+    server.command("user", "remove", CAROL, "--yes")
+    before = server.command("mail", "list", ALICE, "--json")
+    server.command("queue", "retry", row["id"], "--yes")
+    until(lambda: server.command("mail", "list", ALICE, "--json") != before, 20, "it")
+    notice = server.inbox(ALICE)
+    assert f"Final-Recipient: rfc822; {CAROL}\n" in notice
+    assert "Action: failed\nStatus: 5.1.1\n" in notice
+    listed = server.command("queue", "list", "--recipient", CAROL)
+    assert listed == "nothing waits\n"
