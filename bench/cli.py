@@ -55,8 +55,9 @@ def main(words: list[str] | None = None) -> int:
     if verb not in VERBS:
         sys.stderr.write(f"fastsmtp-bench: no verb {verb}\n{usage()}")
         return 2
-    # told to end, it takes the servers and generators that it started with it
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # told to end, or without its terminal, it takes what it started with it
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, lambda number, _: sys.exit(128 + number))
     module, _ = VERBS[verb]
     try:
         return int(import_module(f"fastsmtp_bench.{module}").main(rest) or 0)
