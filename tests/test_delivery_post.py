@@ -578,7 +578,7 @@ def test_the_books_are_right_after_a_sender_comes_back(
         assert dispatcher.active == 0
         assert not dispatcher._hops
         assert await village.queue() == []
-        assert sorted(by.id for by, _ in village.told) == ids
+        assert sorted(by.id for by in village.gone) == ids
         village.verify()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
