@@ -16,7 +16,9 @@ import pytest
 from collectors import ALICE, PASSWORD, Letters
 from crash.kill_rig import until
 
-pytestmark = pytest.mark.slow
+# Whether a window has the keyboard when its title can be seen is up to GTK and the
+# machine's load: a session of somebody who looks, not of every change.
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 COUNT = 20
 TOOLS = ("claws-mail", "Xvfb", "xdotool", "xwd")
 ACCOUNT = """\
