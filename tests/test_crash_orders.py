@@ -24,6 +24,7 @@ from msgspec.structs import replace
 from shims.faults import Faults
 
 from fastsmtp.cli import access
+from fastsmtp.cli.reading import reading
 from fastsmtp.config import load
 from fastsmtp.queue import moves, selection
 from fastsmtp.queue.message import (
@@ -124,7 +125,7 @@ def queue(server: Served) -> Queue:
     config = load(server.configuration, {})
 
     async def read() -> Queue:
-        async with access.reading(config) as store:
+        async with reading(config) as store:
             return {e.id: e.queued async for e in selection.entries(store)}
 
     return asyncio.run(read())
