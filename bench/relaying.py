@@ -101,13 +101,9 @@ def ours(
         served.stop()
 
 
-def _cpu(pid: int) -> float:
-    return cpu_seconds(pid)
-
-
 def measure(port: int, pid: int, sink: Sink, messages: int) -> Result:
     binary, environment = peers.tool("smtp-source")
-    before, target = _cpu(pid), sink.messages + messages
+    before, target = cpu_seconds(pid), sink.messages + messages
     words = ["-s", "20", "-d", "-l", "4096", "-m", str(messages)]
     addresses = ["-f", "s@near.test", "-t", "r@far.test"]
     start = time.monotonic()
@@ -123,7 +119,7 @@ def measure(port: int, pid: int, sink: Sink, messages: int) -> Result:
             raise Unfinished(f"{missing} of {messages} messages did not arrive")
         time.sleep(0.01)
     seconds = time.monotonic() - start
-    used = _cpu(pid) - before
+    used = cpu_seconds(pid) - before
     return Result(messages / seconds, used / messages * 1e6)
 
 

@@ -1,4 +1,4 @@
-"""Keys of the queue's partition, as `store.keys` makes them."""
+"""Keys of the queue's partition, as `store.keys` makes them, and what they are of."""
 
 from cpython.bytes cimport (
     PyBytes_AS_STRING,
@@ -12,6 +12,8 @@ from msgpack cimport put_big
 
 cdef enum:
     ENTRY_KEY = 9  # octets: a letter, u64
+    RANK = 9  # `queue.moves`: of priority 0
+    MINUTE = 60_000  # milliseconds, of a counter
 
 
 cdef inline bytes queued_key(uint64_t id):

@@ -17,7 +17,7 @@ from msgpack cimport (
     skip_any,
     skip_octet,
 )
-from queuekeys cimport due_key, queued_key
+from queuekeys cimport MINUTE, RANK, due_key, queued_key
 
 from fastsmtp.queue.message import State
 from fastsmtp.queue.moves import LETTERS
@@ -25,15 +25,10 @@ from fastsmtp.store import keys
 from fastsmtp.store.base import Check
 
 cdef enum:
-    RANK = 9  # `queue.moves`: of priority 0
-    MINUTE = 60_000  # milliseconds
     # fields of `Queued`
-    OCTETS = 1
-    STATE = 2
     TARGETS = 4
     MARKS = 6
     # of `Envelope`
-    RECIPIENTS = 1
     ARRIVED = 2
     PRIORITY = 14
     BY = 16

@@ -6,9 +6,7 @@ What an alias leads to, and mail that is for INBOXes as well, is not for this.""
 cdef enum:
     NAMES = 5  # fields of `Queued` up to `targets`; the others have their defaults
     TARGET = 5  # fields of `Target` up to `due`
-    RANK = 9  # `queue.moves`: of priority 0
     TALLY = 13  # octets of a `queue.moves.Tally`: a letter, u32, u64
-    MINUTE = 60_000  # milliseconds
     DOMAINS = 10_000  # remembered
 
 cdef object QUEUE = keys.QUEUE

@@ -36,7 +36,7 @@ from msgpack cimport (
     skip_empty,
     skip_octet,
 )
-from queuekeys cimport due_key, queued_key
+from queuekeys cimport MINUTE, RANK, due_key, queued_key
 
 from fastsmtp.trace.ring cimport Trace
 

@@ -41,46 +41,55 @@ cdef inline void observe(
     cells[to.first + to.size + 1] += <long long>(value * to.scale + 0.5) * times
 
 
+cdef struct Places:
+    Py_ssize_t sent
+    Hist duration
+    Hist delay
+
+
+cdef int fill_places(Places *to, str transport) except -1:
+    """Where a transport counts what was delivered."""
+    to.sent = counts.ATTEMPTS.place(transport, "delivered")
+    fill(&to.duration, counts.duration(transport, "delivered"))
+    return fill(&to.delay, counts.delay(transport, "delivered"))
+
+
+cdef int check(deliveries, queue) except -1:
+    if len(deliveries) < counts.CELLS or len(queue) < events.CELLS:
+        raise ValueError("too few cells")
+    return 0
+
+
 cdef class LocalTally:
     cdef long long[::1] _deliveries
     cdef long long[::1] _queue
-    cdef Hist _duration
-    cdef Hist _delay
-    cdef Py_ssize_t _sent
+    cdef Places _places
     cdef Py_ssize_t _failed
     cdef Py_ssize_t _enqueued
     cdef Py_ssize_t _delivered
     cdef Py_ssize_t _deferred
 
     def __init__(self, deliveries, queue):
-        if len(deliveries) < counts.CELLS or len(queue) < events.CELLS:
-            raise ValueError("too few cells")
+        check(deliveries, queue)
         self._deliveries = deliveries
         self._queue = queue
-        fill(&self._duration, counts.duration("local", "delivered"))
-        fill(&self._delay, counts.delay("local", "delivered"))
-        self._sent = counts.ATTEMPTS.place("local", "delivered")
+        fill_places(&self._places, "local")
         self._failed = counts.ATTEMPTS.place("local", "temp_fail")
         self._enqueued = events.ENQUEUED
         self._delivered = events.DELIVERED
         self._deferred = events.DEFERRED
 
     def count(self, int done, int failed, double seconds, double delay):
+        cdef Places *at = &self._places
         self._queue[self._enqueued] += 1
         if done:
-            self._deliveries[self._sent] += done
+            self._deliveries[at.sent] += done
             self._queue[self._delivered] += done
-            observe(self._deliveries, &self._duration, seconds, 1)
-            observe(self._deliveries, &self._delay, delay if delay > 0 else 0, done)
+            observe(self._deliveries, &at.duration, seconds, 1)
+            observe(self._deliveries, &at.delay, delay if delay > 0 else 0, done)
         if failed:
             self._deliveries[self._failed] += failed
             self._queue[self._deferred] += failed
-
-
-cdef struct Places:
-    Py_ssize_t sent
-    Hist duration
-    Hist delay
 
 
 cdef class DepartureTally:
@@ -92,17 +101,14 @@ cdef class DepartureTally:
     cdef Py_ssize_t _removed
 
     def __init__(self, deliveries, queue):
-        if len(deliveries) < counts.CELLS or len(queue) < events.CELLS:
-            raise ValueError("too few cells")
+        check(deliveries, queue)
         if len(counts.TRANSPORTS) > TRANSPORTS:
             raise ValueError("more transports than there is room for")
         self._deliveries = deliveries
         self._queue = queue
         self._numbers = {name: n for n, name in enumerate(counts.TRANSPORTS)}
         for name, n in self._numbers.items():
-            fill(&self._places[n].duration, counts.duration(name, "delivered"))
-            fill(&self._places[n].delay, counts.delay(name, "delivered"))
-            self._places[n].sent = counts.ATTEMPTS.place(name, "delivered")
+            fill_places(&self._places[n], name)
         self._delivered = events.DELIVERED
         self._removed = events.REMOVED
 

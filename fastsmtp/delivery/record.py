@@ -29,7 +29,7 @@ from fastsmtp.delivery.tally import DepartureTally
 from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import moves
-from fastsmtp.queue.message import Queued, Standing, decode_queued
+from fastsmtp.queue.message import Queued, Standing
 from fastsmtp.queue.moves import Held, Move
 from fastsmtp.queue.orders import waits
 from fastsmtp.queue.schedule import Schedule
@@ -234,7 +234,7 @@ class Recorder:
 
     def _decoded(self, id: int, raw: bytes | None) -> Held | None:
         try:
-            return None if raw is None else Held(id, raw, decode_queued(raw))
+            return moves.held(id, raw)
         except Damaged as error:
             self.told.failed(id, "", error)
             return None

@@ -142,7 +142,11 @@ class Held(NamedTuple):
 
 def read(store: Store, id: int) -> Held | None:
     """An entry as it is now. Raises `Damaged` when it does not decode."""
-    raw = store.peek(keys.QUEUE, keys.queued(id))
+    return held(id, store.peek(keys.QUEUE, keys.queued(id)))
+
+
+def held(id: int, raw: bytes | None) -> Held | None:
+    """An entry from its octets; None where there are none. Raises `Damaged`."""
     return None if raw is None else Held(id, raw, decode_queued(raw))
 
 
