@@ -9,12 +9,15 @@ import urllib.error
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
+from random import sample
 from socket import create_connection, create_server
 from typing import Literal
 
 from fastsmtp_bench.process import alive, tree
 
+EPHEMERAL = 32_768  # where ip_local_port_range begins unless somebody has set it
 START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 CONFIGURATION = """\
@@ -42,9 +45,19 @@ max_idle_commands = 1000000
 """
 
 
-def free_port() -> int:
-    with create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+PORTS = cycle(sample(range(10_000, EPHEMERAL), EPHEMERAL - 10_000))
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port on which nothing listens, and which is not soon given again.
+
+    Neither by this process, which may need several before it listens on the first, nor
+    by the kernel, which gives the ports from EPHEMERAL on to whoever connects.
+    """
+    for port in PORTS:
+        with suppress(OSError), create_server((address, port)):
+            return port
+    raise AssertionError("cycle() does not end")
 
 
 @dataclass(slots=True)
@@ -123,9 +136,11 @@ class Served:
             timeout=300,
         )
         if done.returncode:
-            raise subprocess.CalledProcessError(
+            failed = subprocess.CalledProcessError(
                 done.returncode, done.args, done.stdout, done.stderr
             )
+            failed.add_note(done.stderr)
+            raise failed
         return done.stdout
 
     def start(self, seconds: float = START_SECONDS) -> float:

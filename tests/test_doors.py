@@ -14,6 +14,7 @@ import pytest
 from fastsmtp.config import Config
 from fastsmtp.doors import Doors, sort_inherited, why_not
 from fastsmtp.net.listener import CannotListen
+from fastsmtp_bench.served import free_port
 
 
 def config(smtp: list[str], metrics: str = "", **more: list[str]) -> Config:
@@ -35,8 +36,7 @@ def taken() -> Iterator[str]:
 
 
 def free() -> str:
-    with create_server(("127.0.0.1", 0)) as sock:
-        return f"127.0.0.1:{sock.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def numbers(place: dict[str, list[socket.socket]]) -> list[int]:

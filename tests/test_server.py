@@ -24,7 +24,7 @@ from fastsmtp.errors import StoreUnavailable
 from fastsmtp.pages import Pages
 from fastsmtp.store.lmdb import lock
 from fastsmtp_bench.process import alive, tree
-from fastsmtp_bench.served import Served
+from fastsmtp_bench.served import Served, free_port
 
 BODY = "Subject: hello\r\n\r\nhi\r\n"
 ENDS = 10.0  # seconds in which a server must be gone
@@ -77,12 +77,8 @@ def test_a_full_disk_at_the_counters_names_the_file(
 
 
 def test_no_door_stays_open_when_one_cannot_be_opened(config: Config) -> None:
-    with (
-        create_server(("127.0.0.1", 0)) as taken,
-        create_server(("127.0.0.1", 0)) as probe,
-    ):
-        first = f"127.0.0.1:{probe.getsockname()[1]}"
-        probe.close()
+    with create_server(("127.0.0.1", 0)) as taken:
+        first = f"127.0.0.1:{free_port()}"
         second = f"127.0.0.1:{taken.getsockname()[1]}"
         config = cast(
             Config,

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic
 
 from fastsmtp_bench import peers
+from fastsmtp_bench.served import free_port
 
 START_SECONDS = 10.0
 ACTIONS = {"REFUSED": "always_refuse", "SILENT": "always_deny"}
@@ -60,9 +61,7 @@ def lines(zone: Zone) -> Iterator[str]:
 def private_dns(zone: Zone) -> Iterator[str]:
     """Its address, "127.0.0.1:port". Raises `peers.Unavailable`."""
     binary, environment = peers.unbound()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with TemporaryDirectory() as home:
         file = Path(home, "unbound.conf")
         text = CONFIGURATION.format(port=port, home=home, lines="\n".join(lines(zone)))

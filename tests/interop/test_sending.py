@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from pwd import getpwnam
-from socket import create_server
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from fastsmtp.smtp.options import SendOptions
 from fastsmtp_bench import peers
 from fastsmtp_bench.client import pending
 from fastsmtp_bench.postfix import NOBODY, Postfix, usable
+from fastsmtp_bench.served import free_port
 
 pytestmark = pytest.mark.slow
 COUNT = 30
@@ -75,8 +75,7 @@ class Receiving(Exim):
     """An Exim that takes mail for everybody but `nobody`, and keeps it in a Maildir."""
 
     def __init__(self, home: Path, address: str = "127.0.0.1", port: int = 0) -> None:
-        with create_server((address, port)) as probe:
-            self.address, self.port = probe.getsockname()
+        self.address, self.port = address, port or free_port(address)
         super().__init__(home, self.port)
         for file in pair(home, "exim.example"):
             shutil.chown(file, "mail", "mail")
@@ -215,8 +214,8 @@ class PostfixBox(Postfix):
         domain: str = "example.test",
         place: tuple[str, int] = ("127.0.0.1", 0),
     ) -> None:
-        with create_server(place) as probe:
-            self.address, self.port = probe.getsockname()
+        self.address = place[0]
+        self.port = place[1] or free_port(self.address)
         self.discarded = discarded
         user = getpwnam(NOBODY)
         pair(home, "postfix.example")
