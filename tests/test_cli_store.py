@@ -404,6 +404,12 @@ def test_backup(file: Path, capsys: Output) -> None:
     other.write_text(file.read_text().replace('"data"', '"copy"'))
     found = rows(other, capsys, "mail", "list", ALICE)
     assert [row["uid"] for row in found] == [1, 2, 3]
+    (copy / "index").rename(copy / "index.unfinished")
+    assert do(file, "verify", str(copy)) == 1
+    assert "is a backup that was not finished" in capsys.readouterr().err
+    assert do(other, "mail", "list", ALICE) == 1
+    assert do(file, "backup", f"{file.parent}/data/today") == 1
+    assert "a backup goes elsewhere" in capsys.readouterr().err
 
 
 def test_verify_finds_nothing_in_a_whole_store(file: Path, capsys: Output) -> None:

@@ -1,6 +1,8 @@
 import asyncio
+import errno
 import os
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from storebench import (
     until,
 )
 
+from fastsmtp.errors import StoreUnavailable
 from fastsmtp.store.lmdb import LmdbStore, backup
 from fastsmtp.store.lmdb.compact import Compactor
 from fastsmtp.store.lmdb.keeper import Keeper
@@ -241,5 +244,45 @@ def test_a_backup_holds_all_that_was_acknowledged(tmp_path: Path) -> None:
                 assert await body(copy, id) == bodies[id]
             assert await body(copy, last[0]) == b"not applied yet"
         assert faults(tmp_path / "b") == []
+
+    run(case())
+
+
+@pytest.mark.parametrize("end", ["full disk", "crash"])
+def test_a_backup_that_was_cut_short_is_never_taken_for_one(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index is copied first and would open; half of the log is missing."""
+    target = tmp_path / "b"
+
+    def stop(_source: Path, _target: Path) -> None:
+        if end == "full disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        shutil.copytree(target, tmp_path / "left by a crash")
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async def case() -> None:
+        async with keeper(tmp_path / "a", SETTINGS) as store:
+            await mail(store, b"x")
+            with monkeypatch.context() as patch:
+                patch.setattr(backup, "copy", stop)
+                with pytest.raises(StoreUnavailable, match=r"/b: (No space|Input)"):
+                    await store.backup(target)
+            assert list(target.iterdir()) == []
+            await store.backup(target)
+        assert faults(target) == []
+        if end == "crash":
+            with pytest.raises(StoreUnavailable, match="was not finished"):
+                async with keeper(tmp_path / "left by a crash", SETTINGS):
+                    pass
+
+    run(case())
+
+
+def test_a_backup_goes_elsewhere(tmp_path: Path) -> None:
+    async def case() -> None:
+        async with keeper(tmp_path / "a", SETTINGS) as store:
+            with pytest.raises(StoreUnavailable, match="a backup goes elsewhere"):
+                await store.backup(tmp_path / "a" / "today")
 
     run(case())

@@ -25,7 +25,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from fastsmtp.store.lmdb import UNFINISHED
+
     data, options = _store(args)
+    if (data / UNFINISHED).exists():
+        raise Failure(f"{data} is a backup that was not finished", "make another")
     if not (data / "index").is_dir():
         raise Failure(f"{data} holds no store: it has no folder index")
     faults = 0

@@ -9,8 +9,16 @@ keeper   sweeps, compacts, unlinks             vitals          looks after troub
     verify   the offline check                     backup          a copy while serving
 """
 
-from fastsmtp.store.lmdb.index import Lock, lock, next_epoch
+from fastsmtp.store.lmdb.index import UNFINISHED, Lock, lock, next_epoch
 from fastsmtp.store.lmdb.store import LmdbStore
 from fastsmtp.store.lmdb.verify import Finding, verify
 
-__all__ = ["Finding", "LmdbStore", "Lock", "lock", "next_epoch", "verify"]
+__all__ = [
+    "UNFINISHED",
+    "Finding",
+    "LmdbStore",
+    "Lock",
+    "lock",
+    "next_epoch",
+    "verify",
+]

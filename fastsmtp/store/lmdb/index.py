@@ -37,6 +37,7 @@ with contextlib.suppress(ModuleNotFoundError):
 
 FORMAT: Final = 1
 READERS: Final = 1024  # slots; a process uses one per thread that reads
+UNFINISHED: Final = "index.unfinished"  # in a backup that a crash cut short
 LONGEST_KEY: Final = 511 - 8  # LMDB's limit less the partition
 
 _FORMAT_KEY: Final = b"format"
@@ -220,6 +221,8 @@ class Index:
     def __init__(self, data: Path, options: StoreOptions, *, readonly: bool) -> None:
         self.path = data / "index"
         self.readonly = readonly
+        if (data / UNFINISHED).exists():
+            raise StoreUnavailable(f"{data} is a backup that was not finished")
         if readonly and not (self.path / "data.mdb").exists():
             raise StoreUnavailable(f"{self.path} does not exist")
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
