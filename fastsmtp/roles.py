@@ -49,6 +49,7 @@ T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
 """Listening sockets by kind of listener (`doors.KINDS`)."""
 LOOK: Final = 0.25  # seconds between looks at the store's health
+CALM: Final = 20  # looks without trouble until it is over
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,19 @@ async def storing(
 
 
 async def tell_trouble(process: Process, store: LmdbStore) -> None:
-    """Keep in the page why the store takes no mail: the supervisor's /readyz asks."""
+    """Keep in the page why the store takes no mail: the supervisor's /readyz asks. The
+    log has it too: when it begins, and when it has been over for `CALM`."""
+    well, calm = True, 0
     while True:
-        process.pages.excuse(process.slot, store.healthy() or "")
+        reason = store.healthy()
+        process.pages.excuse(process.slot, reason or "")
+        calm = 0 if reason else calm + 1
+        if reason and well:
+            process.report.store_trouble("no mail is taken", reason)
+            well = False
+        elif not well and calm >= CALM:
+            process.report.store_recovered("mail is taken again", "")
+            well = True
         await asyncio.sleep(LOOK)
 
 

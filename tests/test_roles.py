@@ -66,25 +66,38 @@ def test_the_end_waits_for_what_was_accepted_but_not_for_ever() -> None:
     asyncio.run(main())
 
 
-def test_trouble_of_the_store_stands_in_the_page(
+def test_trouble_of_the_store_stands_in_the_page_and_in_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(roles, "LOOK", 0)
     said: list[str] = []
+    logged: list[tuple[str, ...]] = []
     pages = SimpleNamespace(excuse=lambda _slot, text: said.append(text))
-    process = cast(Process, SimpleNamespace(slot=3, pages=pages))
+    report = SimpleNamespace(
+        store_trouble=lambda *what: logged.append(("trouble", *what)),
+        store_recovered=lambda *what: logged.append(("recovered", *what)),
+    )
+    process = cast(Process, SimpleNamespace(slot=3, pages=pages, report=report))
 
-    async def until(text: str) -> None:
-        await turns_until(lambda: said[-1:] == [text])
+    async def until(text: str, times: int = 1) -> None:
+        said.clear()
+        await turns_until(lambda: said[-times:] == [text] * times)
 
     async def main() -> None:
         store = Store()
         telling = roles.tell_trouble(process, cast(LmdbStore, store))
         task = asyncio.ensure_future(telling)
+        for _ in range(3):  # it comes and goes: one line
+            store.reason = "the disk is full"
+            await until("the disk is full")
+            store.reason = None
+            await until("")
+        assert logged == [("trouble", "no mail is taken", "the disk is full")]
+        await until("", roles.CALM)
+        assert logged.pop() == ("recovered", "mail is taken again", "")
         store.reason = "the disk is full"
-        await asyncio.wait_for(until("the disk is full"), 5)
-        store.reason = None
-        await asyncio.wait_for(until(""), 5)
+        await until("the disk is full")
+        assert len(logged) == 2
         task.cancel()
 
     asyncio.run(main())
