@@ -17,6 +17,7 @@ from fastsmtp.net.exchangers import CannotFind, Exchangers, Host
 from fastsmtp.policy.options import DestinationOptions
 from fastsmtp.policy.relaying import NextHop, Relaying
 from fastsmtp.queue.message import Envelope, Recipient
+from fastsmtp.smtp.options import Level
 from fastsmtp.store.memory import MemoryBlob
 
 BODY = b"Return-Path: <s@x.test>\r\nSubject: x\r\n\r\nhello\r\n"
@@ -79,8 +80,10 @@ class Rig:
             Host(f"mx{n}.{name}", ("127.0.0.1",)) for n, _ in enumerate(servers)
         ]
 
-    def give(self, id: int, name: str, port: int, *to: str) -> None:
-        hop = NextHop("smtp", name, port, True, "none", key=f"smtp:{name}")
+    def give(
+        self, id: int, name: str, port: int, *to: str, tls: Level = "none"
+    ) -> None:
+        hop = NextHop("smtp", name, port, True, tls, key=f"smtp:{name}")
         recipients = tuple(Recipient(address) for address in to or (f"u@{name}",))
         envelope = Envelope("s@x.test", recipients, 0, SKIP)
         self.relay.give(Job(id, name, hop, envelope, len(BODY)))
@@ -292,6 +295,31 @@ def test_a_dead_next_hop_answers_for_all_that_wait() -> None:
             dead = [o for o in one.outcomes if o.destination == "dead.test"]
             assert {(o.reached, o.answers[0][1].code) for o in dead} == {(False, 0)}
             assert len(server.bodies) == 10
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [
+        ("454 4.7.0 not now", "454 4.7.0 not now"),
+        ("530 5.7.1 not you", "4.7.1 not you (530)"),
+        ("554 no", "4.7.0 no (554)"),
+    ],
+)
+def test_what_is_said_to_us_is_not_for_ever_and_is_kept_once(
+    reply: str, kept: str
+) -> None:
+    """As `queue list` shows it: no status beside another."""
+
+    async def story() -> None:
+        async with Server("STARTTLS", STARTTLS=reply) as server, rig() as one:
+            one.know("a.test", server)
+            one.give(1, "a.test", server.port, tls="encrypt")
+            await one.until(lambda: len(one.outcomes) == 1)
+            ((_, answer),) = one.outcomes[0].answers
+            assert str(answer) == kept
+            assert not answer.permanent
 
     run(story)
 

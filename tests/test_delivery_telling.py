@@ -150,7 +150,7 @@ def test_what_failed_has_a_reason_of_ours_where_we_know_it(
         (str(LATER), (451, "4.3.2", "Busy")),
         ("451 Busy", (451, "", "Busy")),
         ("connection refused", (0, "", "connection refused")),
-        ("4.4.1 timed out", (0, "", "4.4.1 timed out")),
+        ("4.4.1 timed out", (0, "4.4.1", "timed out")),
         ("", (0, "", "")),
     ],
 )

@@ -46,6 +46,7 @@ LINE = st.builds(
 @given(st.lists(LINE, max_size=8).map(b"".join), CUTS)
 @example(b"550-5.1.1 a\r\n550 5.1.1 b\r\n", [3])
 @example(b"550-\r\n550-5.1.1 a\r\n550 5.1.1\r\n", [])
+@example(b"550-5.1.1\r\n550 5.1.1 b\r\n", [])
 @example(b"550\n" * 6, [1, 2, 3])
 def test_replies_are_read_as_the_model_reads_them(data: bytes, at: list[int]) -> None:
     call = Call().open("PIPELINING")

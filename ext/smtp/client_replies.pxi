@@ -89,7 +89,7 @@ cdef void keep_text(Client c, Octets at, size_t n) noexcept:
     cdef size_t room, status
     if c.texts and n:
         status = status_length(at, n)  # every line has it again
-        if status and c.texts > status and not memcmp(at, c.text, status):
+        if status and c.texts >= status and not memcmp(at, c.text, status):
             at += status
             n -= status
         elif c.texts < TEXT_MOST:

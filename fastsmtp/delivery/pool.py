@@ -334,9 +334,7 @@ class Pool:
             self._limit = len(self._all)
             return
         if answer.stage in ("tls", "auth"):
-            # What we may do there is our business, not that of the message.
-            status = f"4{answer.enhanced[1:]}" if answer.enhanced else "4.7.0"
-            answer = answer._replace(code=0, enhanced=status, text=_said(answer))
+            answer = _for_now(answer)
         self._limit = min(FIRST, self._limits.connections)
         works, self._waiting = self._waiting, deque()
         for work in works:
@@ -381,9 +379,15 @@ class Pool:
         await asyncio.gather(*leaving, return_exceptions=True)
 
 
-def _said(answer: Answer) -> str:
-    """In words, with what is not said beside them."""
-    return str(answer) if answer.code else answer.text
+def _for_now(answer: Answer) -> Answer:
+    """What we may do there is our business, not that of the message: nothing that is
+    said to it is for ever."""
+    status = f"4{answer.enhanced[1:]}" if answer.enhanced else "4.7.0"
+    if not answer.permanent:
+        return answer._replace(enhanced=status)
+    said = "" if answer.local else f" ({answer.code})"
+    text = f"{answer.text}{said}".lstrip()
+    return answer._replace(code=0, enhanced=status, text=text)
 
 
 def _broke(conversation: Conversation, answers: list[Answer]) -> bool:

@@ -34,7 +34,7 @@ SMALL: Final = 256 * 1024  # octets of a notice that is made in memory
 BACKLOG: Final = 1024 * 1024  # octets on their way to disk
 
 _REPLY: Final = re.compile(
-    r"([2-5]\d\d) (?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)", re.DOTALL
+    r"(?:([2-5]\d\d) )?(?:([245]\.\d{1,3}\.\d{1,3}) )?(.*)", re.DOTALL
 )
 _OURS: Final = {row.failed: reason for reason, row in reversed(OURS.items())}
 _HERE: Final = ("local", "lmtp")  # transports that end in a mailbox
@@ -124,9 +124,9 @@ def _until(envelope: Envelope, options: DeliveryOptions) -> int:
 def said(error: str) -> Answer:
     """The answer that a queue entry keeps of an earlier attempt: `str` of one."""
     found = _REPLY.fullmatch(error)
-    if found is None:
-        return Answer(0, "", error, "connect")
-    return Answer(int(found[1]), found[2] or "", found[3], "rcpt")
+    assert found is not None
+    code = int(found[1] or 0)
+    return Answer(code, found[2] or "", found[3], "rcpt" if code else "connect")
 
 
 class Telling:

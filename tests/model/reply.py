@@ -46,7 +46,7 @@ def reply(code: int, texts: list[bytes]) -> Reply:
         if not more:
             continue
         same = STATUS.match(more)
-        if text and same and text.startswith(same[0]) and len(text) > len(same[0]):
+        if same and text.startswith(same[0]):
             text += more[len(same[0]) :]
         else:
             text += b" " + more if text else more
