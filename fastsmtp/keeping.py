@@ -36,7 +36,7 @@ from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.operations_queue import QueueOperations
 from fastsmtp.store.lmdb import LmdbStore
 
-UNDER_WAY: Final = 30.0  # seconds that operations of commands may still take
+UNDER_WAY: Final = 1.5  # seconds that operations of commands may still take
 
 
 @asynccontextmanager

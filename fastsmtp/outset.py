@@ -13,8 +13,11 @@ from fastsmtp.pages import Pages
 
 PAGES: Final = "counters"  # file in the run directory
 FIRST_WORKER: Final = 2  # slot of the keeper among the pages; receivers follow
-GRACE: Final = 30.0  # seconds a transaction under way may still take
-SETTLING: Final = 5.0  # seconds after that until all that was accepted is applied
+GRACE: Final = 30.0  # seconds a transaction under way may still take after a reload
+LAST: Final = 6.0
+"""Seconds that a transaction, and a message with a next hop, may still take when the
+server ends: all of the end is to be over within ten."""
+SETTLING: Final = 1.5  # seconds after that until all that was accepted is applied
 
 
 @dataclass(frozen=True, slots=True)

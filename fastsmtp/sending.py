@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from fastsmtp import blocks
 from fastsmtp.delivery.post import SOCKET, Clerk, Direct, Senders
 from fastsmtp.depths import at_once
+from fastsmtp.outset import LAST, SETTLING
 from fastsmtp.policy.relaying import Relaying
 from fastsmtp.roles import Process, listening, running
 from fastsmtp.store.base import Blob
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 
 Table = Callable[[], Relaying]
 """The relay table that is in use."""
-
-GRACE: Final = 30.0  # seconds that messages under way may take when a process ends
-SETTLING: Final = 5.0  # seconds for the keeper to write down what came of them
 
 
 class StoredBodies:
@@ -72,7 +70,7 @@ async def relay(
     try:
         yield made
     finally:
-        await made.close(GRACE)
+        await made.close(LAST)
         await resolver.close()
 
 
@@ -87,7 +85,8 @@ async def directly(
         dispatcher.sender = direct
         dispatcher.connected()
         yield made
-        dispatcher.sender = None
+    await direct.settled(SETTLING)
+    dispatcher.sender = None
 
 
 @asynccontextmanager

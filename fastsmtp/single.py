@@ -13,7 +13,7 @@ from fastsmtp.config import Config
 from fastsmtp.doors import KINDS, Doors, why_not
 from fastsmtp.ending import Ending
 from fastsmtp.net.listener import CannotListen
-from fastsmtp.outset import GRACE, SETTLING, Outset, counting
+from fastsmtp.outset import GRACE, LAST, SETTLING, Outset, counting
 from fastsmtp.people import People
 from fastsmtp.roles import Process, Serving
 from fastsmtp.serve.control import ControlServer, Declined
@@ -46,7 +46,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = People(config, store, process.report.fault)
         dispatcher = await enter(keeping.keeping(process, store, people, broken))
-        await enter(
+        relay = await enter(
             sending.directly(process, lambda: people.relaying, store, dispatcher)
         )
         single = Single(process, doors, store, people)
@@ -74,7 +74,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         process.report.server("draining")
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
-        await roles.drain(single.accepting, GRACE)
+        await asyncio.gather(roles.drain(single.accepting, LAST), relay.close(LAST))
         looking.cancel()
         if not ending.status:
             await roles.settled(store, SETTLING)

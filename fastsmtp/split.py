@@ -76,7 +76,7 @@ async def supervise(outset: Outset, doors: Doors, held: Lock) -> int:
         process.report.server("draining")
         outset.notifier.stopping()
         pages.tell(process.slot, "draining")
-        await split.supervisor.stop(("receive", "read", "send", "keep"))
+        await split.supervisor.stop(("receive", "read", "send"), ("keep",))
         looking.cancel()
     return ending.status
 

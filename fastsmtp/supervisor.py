@@ -328,11 +328,11 @@ class Supervisor:
         for worker in self.of("receive"):
             worker.tell(HOLD if on else TAKE)
 
-    async def stop(self, order: tuple[str, ...]) -> None:
-        """Drain role by role: the next in `order` is told when the last is gone."""
+    async def stop(self, *order: tuple[str, ...]) -> None:
+        """Drain: some roles together, and the next when they are gone."""
         self._stopping.set()
-        for role in order:
-            mine = [w for w in self.workers if w.role == role]
+        for together in order:
+            mine = [w for w in self.workers if w.role in together]
             for worker in mine:
                 if worker.alive:
                     worker.tell(END)

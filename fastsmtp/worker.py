@@ -11,9 +11,9 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
@@ -21,7 +21,7 @@ from fastsmtp import blocks, roles
 from fastsmtp.config import Config
 from fastsmtp.ending import AT_ONCE, Ending
 from fastsmtp.errors import FormatTooNew, StoreUnavailable
-from fastsmtp.outset import FIRST_WORKER, GRACE, PAGES, SETTLING
+from fastsmtp.outset import FIRST_WORKER, GRACE, LAST, PAGES, SETTLING
 from fastsmtp.pages import Pages
 from fastsmtp.roles import Process, Serving
 from fastsmtp.store.lmdb import LmdbStore
@@ -30,9 +30,6 @@ from fastsmtp.supervisor import END, HOLD, LEAVE, TAKE, Orders, read_orders
 BROKEN: Final = 70  # exit status: a part of the role ended by itself (EX_SOFTWARE)
 ORPHAN_GRACE: Final = 1.0  # seconds transactions may still take without a supervisor
 ORPHAN_END: Final = 2.0  # seconds until an orphan ends at once; see `server.PATIENCE`
-
-
-Finish = Callable[[Iterable[Serving], float], Awaitable[None]]
 
 NICENESS: Final = {"read": 10}
 """Mail that comes in goes before mail that is read, when both want the processor."""
@@ -48,12 +45,14 @@ class Lifeline:
     within `ORPHAN_END`, so that the next server has the data directory soon.
 
     leaving  another process accepts on our sockets
+    ended    the server ends, whatever else was said before
     holding  take no new mail; `held` is called when that changes
     """
 
     def __init__(self, pipe: int, ending: Ending) -> None:
         os.set_blocking(pipe, False)
         self.orphaned = asyncio.Event()
+        self.ended = asyncio.Event()
         self.leaving = False
         self.holding = False
         self.held: Callable[[bool], None] = lambda on: None
@@ -70,6 +69,7 @@ class Lifeline:
             return
         self._loop.remove_reader(self._pipe)
         self.orphaned.set()
+        self.ended.set()
         self._ending.ask()
         # What hangs is cut off: all that was acknowledged is durable.
         self._loop.call_later(ORPHAN_END, os._exit, AT_ONCE)
@@ -83,6 +83,7 @@ class Lifeline:
         elif word == END:
             if self.leaving:
                 self.hold(True)  # there is no other process any more
+            self.ended.set()
             self._ending.ask()
 
     def hold(self, on: bool) -> None:
@@ -186,19 +187,25 @@ async def accept(
         hold(lifeline.holding)
         await ending.wait()
         process.pages.tell(process.slot, "draining")
-        finish = roles.leave if lifeline.leaving else roles.drain
-        draining = asyncio.ensure_future(drain(doors, store, finish))
-        orphaned = asyncio.ensure_future(lifeline.orphaned.wait())
-        await asyncio.wait((draining, orphaned), return_when=asyncio.FIRST_COMPLETED)
-        orphaned.cancel()
-        if not draining.done():
-            draining.cancel()
+        if lifeline.leaving:
+            await unless(lifeline.ended, roles.leave(doors, GRACE))
+        await unless(lifeline.orphaned, drain(doors, store))
+        if lifeline.orphaned.is_set():
             await roles.drain(doors, ORPHAN_GRACE)
 
 
-async def drain(doors: Sequence[Serving], store: LmdbStore, finish: Finish) -> None:
+async def unless(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Returns when the work is done, or with it cut off when the event is set."""
+    working = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(event.wait())
+    await asyncio.wait((working, waiting), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    working.cancel()
+
+
+async def drain(doors: Sequence[Serving], store: LmdbStore) -> None:
     """Finish what is in flight, then wait until the keeper has applied it."""
-    await finish(doors, GRACE)
+    await roles.drain(doors, LAST)
     await roles.settled(store, SETTLING)
 
 

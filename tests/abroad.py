@@ -106,6 +106,7 @@ class Away(Direct):
     """Keeper and sender are one process, and each outcome has its time."""
 
     def __init__(self, board: Board, servers: Collection[Server]) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
         self.board = board
         self.servers = servers
         self.outcomes: list[tuple[float, Outcome]] = []

@@ -543,6 +543,28 @@ def test_in_one_process_nothing_is_in_between() -> None:
     assert relay.recorded_keys == [Key(1, "a.test")]
 
 
+def test_in_one_process_an_end_waits_until_outcomes_are_written_down() -> None:
+    async def story() -> None:
+        direct = Direct(Told())  # type: ignore[arg-type]
+        direct.relay = Sending()  # type: ignore[assignment]
+        await direct.settled(10.0)
+        for n in (1, 2):
+            direct.give(job(n))
+            direct.finished(outcome(n))
+        settled = asyncio.ensure_future(direct.settled(10.0))
+        direct.recorded(Key(1, "a.test"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not settled.done()
+        direct.recorded(Key(2, "a.test"))
+        await settled
+        direct.give(job(3))
+        direct.finished(outcome(3))
+        await direct.settled(0.0)  # what is not written is due again
+
+    asyncio.run(story())
+
+
 # with the queue that is behind it
 
 

@@ -417,6 +417,30 @@ def test_who_closes_finishes_and_gives_the_rest_back() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("verb", ["", "EHLO", "MAIL", "RCPT", "DATA", "."])
+def test_who_closes_does_not_wait_for_who_is_silent(verb: str) -> None:
+    """All of it is due as before: nothing counts as tried, and nothing is told twice,
+    although connections break after that."""
+
+    async def story() -> None:
+        async with Server("PIPELINING", **{verb: None}) as server, rig() as one:
+            one.know("a.test", server)
+            for id in range(9):
+                one.give(id, "a.test", server.port)
+            while not server.mute:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            await one.relay.close(0.01)
+            assert sorted(job.id for job in one.back) == [*range(9)]
+            for _ in range(50):
+                await asyncio.sleep(0)
+            await one.relay.close(0.01)
+            assert one.outcomes == []
+            assert len(one.back) == 9
+            assert not one.relay.active
+
+    run(story)
+
+
 def test_a_rate_is_kept() -> None:
     async def story() -> None:
         async with Server() as server, rig(rate=1) as one:

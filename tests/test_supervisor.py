@@ -119,7 +119,7 @@ def test_workers_are_told_to_drain_and_then_are_not_replaced() -> None:
         rig = Rig(("receive", PATIENT), ("keep", PATIENT))
         rig.start()
         await rig.alive()
-        await rig.supervisor.stop(("receive", "keep"))
+        await rig.supervisor.stop(("receive",), ("keep",))
         assert [w.process and w.process.returncode for w in rig.workers] == [0, 0]
         assert rig.deaths == []
         assert [w.lifeline for w in rig.workers] == [-1, -1]
@@ -133,7 +133,7 @@ def test_a_stop_while_workers_start_ends_them_too() -> None:
         rig = Rig(("receive", PATIENT), ("keep", PATIENT))
         rig.start()
         await asyncio.sleep(0)
-        await rig.supervisor.stop(("receive", "keep"))
+        await rig.supervisor.stop(("receive",), ("keep",))
         assert rig.deaths == []
 
     run(work)

@@ -201,7 +201,34 @@ class Senders:
             del self._owners[key]
 
 
-class Clerk(Line):
+class Outcomes:
+    """Those that are not known to be durable."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outcomes: dict[Key, Outcome] = {}
+        self._written = asyncio.Event()
+
+    def keep(self, outcome: Outcome) -> None:
+        self._outcomes[Key(outcome.id, outcome.destination)] = outcome
+
+    def written(self, key: Key) -> None:
+        self._outcomes.pop(key, None)
+        self._written.set()
+
+    async def settled(self, patience: float) -> None:
+        """Wait until every outcome is written down, for so many seconds."""
+        deadline = asyncio.get_running_loop().time() + patience
+        while self._outcomes:
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                return
+            self._written.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._written.wait(), left)
+
+
+class Clerk(Outcomes, Line):
     """A sender's end; made once, it lives through any number of connections.
 
     relay  set by who makes both, before `run`
@@ -213,9 +240,7 @@ class Clerk(Line):
         super().__init__()
         self._path = path
         self._fault = fault
-        self._outcomes: dict[Key, Outcome] = {}
         self._lost = asyncio.Event()
-        self._recorded = asyncio.Event()
 
     async def run(self) -> None:
         """Connect whenever there is no connection, until cancelled."""
@@ -251,28 +276,16 @@ class Clerk(Line):
                 self.relay.give(job)
         elif kind == jobs.RECORDED:
             for key in what:
-                self._outcomes.pop(key, None)
+                self.written(key)
                 self.relay.recorded(key)
-            self._recorded.set()
 
     def misheard(self, error: Exception) -> None:
         self._fault("what the keeper said", error)
 
-    async def settled(self, patience: float) -> None:
-        """Wait until the keeper has written down every outcome, for so many seconds."""
-        deadline = asyncio.get_running_loop().time() + patience
-        while self._outcomes:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                return
-            self._recorded.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._recorded.wait(), left)
-
     # relay.Sink
 
     def finished(self, outcome: Outcome) -> None:
-        self._outcomes[Key(outcome.id, outcome.destination)] = outcome
+        self.keep(outcome)
         if self.transport is not None:
             self.say(jobs.DONE, outcome)
 
@@ -281,7 +294,7 @@ class Clerk(Line):
             self.say(jobs.BACK, (job.id, job.destination, job.hop.key))
 
 
-class Direct:
+class Direct(Outcomes):
     """Keeper and sender in one process: `dispatch.Sender` and `relay.Sink`.
 
     relay  set by who makes both
@@ -290,6 +303,7 @@ class Direct:
     relay: Relay
 
     def __init__(self, dispatcher: Dispatcher) -> None:
+        super().__init__()
         self._dispatcher = dispatcher
 
     def give(self, job: Job) -> bool:
@@ -297,9 +311,11 @@ class Direct:
         return True
 
     def recorded(self, key: Key) -> None:
+        self.written(key)
         self.relay.recorded(key)
 
     def finished(self, outcome: Outcome) -> None:
+        self.keep(outcome)
         self._dispatcher.finished(outcome.attempt())
 
     def returned(self, job: Job) -> None:

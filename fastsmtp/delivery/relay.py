@@ -138,7 +138,13 @@ class Relay:
                 self.active.pop(work.job.key, None)
 
     async def close(self, patience: float) -> None:
-        """Finish what is inside connections; give the rest back."""
+        """Finish what is inside connections within so many seconds; give the rest back.
+
+        Whom a next hop does not answer in time is due as before, as if it had not been
+        tried: nothing is given up because we end. If its body was there whole, it may
+        arrive twice."""
+        if self._closing:
+            return
         self._closing = True
         if self._sweeping is not None:
             self._sweeping.cancel()
@@ -154,6 +160,8 @@ class Relay:
         for task in tuple(self._tasks):
             task.cancel()
         self.board.close()
+        for work in tuple(self.active.values()):
+            self.give_back(work)
 
     # what pools call
 
@@ -163,8 +171,9 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     def give_back(self, work: Work) -> None:
-        self.active.pop(work.job.key, None)
-        self.sink.returned(work.job)
+        work.close()
+        if self.active.pop(work.job.key, None) is not None:
+            self.sink.returned(work.job)
 
     def finish(
         self,
@@ -178,7 +187,8 @@ class Relay:
         """Tell what came of it; one answer is for all recipients."""
         job = work.job
         work.close()
-        self.active.pop(job.key, None)
+        if self.active.pop(job.key, None) is None:
+            return  # we close, and it was given back
         recipients = job.envelope.recipients
         if len(answers) < len(recipients):
             answers = [answers[0]] * len(recipients)

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -140,6 +141,43 @@ def arrive(server: Served, next_hop: NextHop, acked: list[str]) -> None:
         missing = len(set(acked) - next_hop.taken().keys())
         queue = server.command("queue", "list", "--limit", "3")
         raise AssertionError(f"{late}: {missing} are missing; {queue}") from None
+
+
+@pytest.mark.parametrize("mode", KILLS)
+@pytest.mark.parametrize("when", ["connect", "body"])
+def test_an_end_does_not_wait_for_a_next_hop_that_hangs(
+    tmp_path: Path, mode: str, when: str
+) -> None:
+    """All goes at once when the server is back, nothing is lost, and nothing bounces;
+    what the next hop had whole, and did not answer, it gets again."""
+    record = tmp_path / "taken"
+    rules = {"rule": [{"when": when, "do": "hang"}]}
+    with sink.running(rules) as silent:
+        port = silent.port
+        server = prepared(tmp_path, mode=mode, more=RELAY.format(port=port))
+        server.start()
+        try:
+            load = Load(server.port, tmp_path / "acked", to="a@far.test", sender=USER)
+            load.start().more(100)
+            load.stop()
+            there = NextHop(port, record)
+            until(lambda: there.sessions() > 0, 10, "it tries the next hop")
+            began = time.monotonic()
+            server.stop()
+            took = time.monotonic() - began
+        finally:
+            server.stop()
+    assert took < 10
+    waiting = server.command("queue", "list", "--json", "--attempts", "1")
+    assert waiting == ""
+    with sink.running({}, "--record", str(record), port=port):
+        server.start()
+        try:
+            arrive(server, NextHop(port, record), load.acked())
+            assert not stored_ids(server, tmp_path)
+        finally:
+            server.stop()
+    assert set(NextHop(port, record).taken().values()) == {1}
 
 
 @pytest.mark.parametrize("mode", KILLS)
