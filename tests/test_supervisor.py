@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -193,13 +194,15 @@ def test_a_worker_that_cannot_be_started_does_not_spin(
     run(work)
 
 
-def test_the_end_does_not_wait_for_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_end_does_not_wait_for_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervisor, "FIRST_PAUSE", 3600.0)
     monkeypatch.setattr(supervisor, "SLOWEST", 3600.0)
 
     async def work() -> None:
         rig = Rig(("keep", PATIENT))
-        rig.supervisor._command = ("/nonexistent",)
+        rig.supervisor._command = (str(tmp_path / "nothing"),)
         rig.start()
         await turns_until(lambda: len(rig.deaths) == 2)
         await rig.supervisor.stop(("keep",))
