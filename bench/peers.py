@@ -17,6 +17,7 @@ from socket import create_connection, create_server
 from time import monotonic
 
 from fastsmtp_bench.native import program
+from fastsmtp_bench.process import stop
 
 POSTFIX = ["postfix", "libicu72", "libnsl2", "libdb5.3", "libtirpc3", "libsasl2-2"]
 EXIM = ["exim4-daemon-light", "libdb5.3", "libnsl2", "libtirpc3", "libidn12"]
@@ -97,20 +98,19 @@ def smtp_sink(*words: str) -> Iterator[tuple[int, int]]:
         answers(port)
         yield port, sink.pid
     finally:
-        sink.terminate()
-        sink.wait()
+        stop(sink)
 
 
 @contextmanager
-def null_sink() -> Iterator[tuple[int, int]]:
-    """Our own sink, the ceiling of our own client: (port, pid)."""
-    sink = subprocess.Popen([program("sink")], stdout=subprocess.PIPE, text=True)
+def null_sink(*words: str) -> Iterator[tuple[int, int]]:
+    """Our own sink, the ceiling of our own client: (port, pid). `words` are options of
+    its own."""
+    sink = subprocess.Popen([program("sink"), *words], stdout=subprocess.PIPE)
     assert sink.stdout
     try:
         yield int(sink.stdout.readline()), sink.pid
     finally:
-        sink.terminate()
-        sink.wait()
+        stop(sink)
         sink.stdout.close()
 
 

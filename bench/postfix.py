@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -142,10 +143,15 @@ class Postfix:
         subprocess.run(words, input=text, env=self._environment, check=True, timeout=60)
 
     def stop(self) -> None:
-        """Returns when its daemons have ended too."""
+        """Returns when its daemons have ended too; those that do not are killed."""
         self._master.terminate()
-        self._master.wait(20)
-        until(self._gone, 20, "the daemons of postfix end")
+        try:
+            self._master.wait(20)
+            until(self._gone, 20, "the daemons of postfix end")
+        except (TimeoutError, subprocess.TimeoutExpired):
+            os.killpg(self._master.pid, signal.SIGKILL)
+            self._master.wait()
+            raise
 
     def _gone(self) -> bool:
         try:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,6 +33,22 @@ def alive(pid: int) -> bool:
         return _stat(pid)[0] not in "ZX"
     except OSError:
         return False
+
+
+def stop(
+    child: "subprocess.Popen[bytes]", seconds: float = 5.0, group: bool = False
+) -> None:
+    """SIGTERM; kill -9 when it has not ended in time. With `group` it began a session
+    of its own, and what is left of that is killed too."""
+    child.terminate()
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    if group:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -3,6 +3,7 @@ whether what they acknowledge is durable, how they are started and when they are
 
 Found where they are installed; Postfix, Exim and OpenSMTPD are unpacked from their
 packages else, Haraka and aiosmtpd are fetched with npm and pip into a cache folder.
+What a server may wait for has a limit everywhere: none of them can stop the others.
 """
 
 import os
@@ -19,25 +20,57 @@ from typing import Final, Literal
 
 from fastsmtp_bench import opensmtpd, peers
 from fastsmtp_bench.accounts import serving
-from fastsmtp_bench.client import TIMEOUT, Unfinished, settle
+from fastsmtp_bench.client import Unfinished, pending
 from fastsmtp_bench.native import preloaded
 from fastsmtp_bench.peers import Unavailable
 from fastsmtp_bench.postfix import NOBODY, Postfix, usable
+from fastsmtp_bench.process import stop
 from fastsmtp_bench.scraped import Page
 from fastsmtp_bench.served import Served, free_port
 
 Kind = Literal["receive", "lmtp", "relay"]
 START_SECONDS: Final = 20.0
+PATIENCE: Final = 20.0  # seconds until what was taken is where it belongs
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that takes mail: its port, the pid of its process tree, and what returns
-    when everything it took is where it belongs."""
+    """A server that takes mail.
+
+    pid      of its process tree
+    busy     whether something that it took is not where it belongs yet
+    arrived  how many messages are where they belong; None: it keeps none
+    """
 
     port: int
     pid: int
-    settle: Callable[[], None] = lambda: None
+    busy: Callable[[], bool] = lambda: False
+    arrived: Callable[[], int] | None = None
+
+    def settle(self, seconds: float = PATIENCE) -> None:
+        """Returns when all is where it belongs. Raises Unfinished."""
+        end = time.monotonic() + seconds
+        while self.busy():
+            if time.monotonic() > end:
+                raise Unfinished(f"not all was delivered within {seconds:g} s")
+            time.sleep(0.02)
+
+
+def files(folder: Path, suffix: str = "") -> Callable[[], int]:
+    """Counts the files there, and below."""
+
+    def count() -> int:
+        return sum(
+            sum(name.endswith(suffix) for name in names)
+            for _, _, names in os.walk(folder)
+        )
+
+    return count
+
+
+def recorded(record: Path) -> Callable[[], int]:
+    """Counts what our sink has written down."""
+    return lambda: record.read_bytes().count(b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +107,7 @@ def process(
             raise Unavailable(f"{words[0]} does not serve: {text}") from None
         yield started.pid
     finally:
-        started.terminate()
-        started.wait()
+        stop(started, group=True)
 
 
 # -- the servers ---------------------------------------------------------------------
@@ -86,7 +118,15 @@ def fastsmtp(home: Path) -> Iterator[Running]:
     port = free_port()
     more = f'[lmtp]\nlisten = ["127.0.0.1:{port}"]\n'
     with serving(Served(home, mode="split", more=more)) as server:
-        yield Running(server.port, server.pid, lambda: settle(server.metrics))
+
+        def delivered() -> int:
+            labels = {"transport": "local", "result": "delivered"}
+            page = Page.fetch(server.metrics)
+            return int(page.total("fastsmtp_delivery_attempts_total", **labels))
+
+        yield Running(
+            server.port, server.pid, lambda: pending(server.metrics) > 0, delivered
+        )
 
 
 @contextmanager
@@ -109,20 +149,17 @@ connections = 50
 @contextmanager
 def fastsmtp_relay(home: Path) -> Iterator[Running]:
     """Done when the null sink has taken all."""
-    with peers.null_sink() as (target, _):
+    record = home.parent / f"{home.name}.taken"
+    with peers.null_sink("--record", str(record)) as (target, _):
         more = RELAY.format(target=target)
         with serving(Served(home, mode="split", more=more)) as server:
-            yield Running(server.port, server.pid, lambda: _empty(server.metrics))
 
+            def busy() -> bool:
+                page = Page.fetch(server.metrics)
+                left = page.total("fastsmtp_log_unapplied_messages")
+                return left + page.total("fastsmtp_queue_messages") > 0
 
-def _empty(metrics: str) -> None:
-    """Returns when the queue has nothing left. Raises Unfinished."""
-    end = time.monotonic() + TIMEOUT
-    settle(metrics)
-    while Page.fetch(metrics).total("fastsmtp_queue_messages"):
-        if time.monotonic() > end:
-            raise Unfinished("messages are still in the queue")
-        time.sleep(0.02)
+            yield Running(server.port, server.pid, busy, recorded(record))
 
 
 @contextmanager
@@ -168,26 +205,33 @@ def postfix(way: str) -> Callable[[Path], AbstractContextManager[Running]]:
         user, port = getpwnam(NOBODY), free_port()
         (home / "mail").mkdir()
         shutil.chown(home / "mail", NOBODY)
-        with peers.null_sink() as (target, _):
+        record = home / "taken"
+        with peers.null_sink("--record", str(record)) as (target, _):
             told = {"home": home, "uid": user.pw_uid, "gid": user.pw_gid}
             text = WAYS[way].format(target=target, **told)
             main, master = POSTFIX.format(way=text), DAEMONS.format(port=port)
+            arrived = {
+                "hold": files(home / "queue/hold"),
+                "maildir": files(home / "mail/box/new"),
+                "relay": recorded(record),
+            }
             server = Postfix(home, main, master)
-            server.start()
             try:
+                server.start()
                 peers.answers(port, START_SECONDS)
-                yield Running(port, server.pid, lambda: _sent(home / "queue"))
+                yield Running(
+                    port, server.pid, lambda: _waits(home / "queue"), arrived[way]
+                )
             finally:
                 server.stop()
 
     return start
 
 
-def _sent(queue: Path) -> None:
-    """Returns when nothing waits to be delivered; what is held does not."""
+def _waits(queue: Path) -> bool:
+    """Whether something waits to be delivered; what is held does not."""
     places = [queue / name for name in ("incoming", "active")]
-    while any(next(os.scandir(place), None) for place in places):
-        time.sleep(0.02)
+    return any(next(os.scandir(place), None) for place in places)
 
 
 EXIM: Final = """\
@@ -226,7 +270,7 @@ def exim(home: Path) -> Iterator[Running]:
         shutil.chown(folder, "mail", "mail")
     words = [str(binary), "-C", str(home / "exim.conf"), "-bdf"]
     with process(words, port, home, environment) as pid:
-        yield Running(port, pid)
+        yield Running(port, pid, arrived=files(home / "spool/input", "-D"))
 
 
 @contextmanager
@@ -234,13 +278,9 @@ def opensmtpd_maildir(home: Path) -> Iterator[Running]:
     home.chmod(0o755)
     port = free_port()
     words, environment = opensmtpd.prepare(home, port)
-
-    def delivered() -> None:
-        while opensmtpd.queued(home):
-            time.sleep(0.02)
-
     with process(words, port, home, environment) as pid:
-        yield Running(port, pid, delivered)
+        arrived = files(home / "mail/box/new")
+        yield Running(port, pid, lambda: opensmtpd.queued(home), arrived)
 
 
 DOVECOT: Final = """\
@@ -283,7 +323,7 @@ def dovecot(home: Path) -> Iterator[Running]:
     (home / "dovecot.conf").write_text(DOVECOT.format(home=home, port=port))
     words = [binary, "-F", "-c", str(home / "dovecot.conf")]
     with process(words, port, home) as pid:
-        yield Running(port, pid)
+        yield Running(port, pid, arrived=files(home / "mail/user@example.test/new"))
 
 
 AIOSMTPD: Final = """\
@@ -313,7 +353,8 @@ def aiosmtpd(way: str) -> Callable[[Path], AbstractContextManager[Running]]:
         (home / "serve.py").write_text(AIOSMTPD)
         words = [str(python), str(home / "serve.py"), str(port), way]
         with process([*words, str(home / "box")], port, home) as pid:
-            yield Running(port, pid)
+            kept = files(home / "box/new") if way == "maildir" else None
+            yield Running(port, pid, arrived=kept)
 
     return start
 
@@ -360,10 +401,15 @@ RIVALS: Final = (
     Rival("Postfix, queue only", "receive", "yes", postfix("hold")),
     Rival("Postfix, to Maildir", "receive", "yes, delivered", postfix("maildir")),
     Rival("Exim, queue only", "receive", "yes", exim),
-    Rival("OpenSMTPD, to Maildir", "receive", "no, not synced", opensmtpd_maildir),
+    Rival(
+        "OpenSMTPD, to Maildir",
+        "receive",
+        "no, synced later",
+        opensmtpd_maildir,
+    ),
     Rival("Haraka, discard", "receive", "no, discards", haraka),
     Rival("aiosmtpd, sink", "receive", "no, discards", aiosmtpd("sink")),
-    Rival("aiosmtpd, Maildir", "receive", "no, not synced", aiosmtpd("maildir")),
+    Rival("aiosmtpd, Maildir", "receive", "no, only the file", aiosmtpd("maildir")),
     Rival("fastsmtp, relayed", "relay", "yes", fastsmtp_relay, "user@far.test"),
     Rival("Postfix, relayed", "relay", "yes", postfix("relay"), "user@far.test"),
     Rival("fastsmtp LMTP", "lmtp", "yes, delivered", fastsmtp_lmtp),
