@@ -7,14 +7,15 @@ import pwd
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection
 from typing import Literal
 
-from fastsmtp_bench.peers import unpacked
+from fastsmtp_bench.peers import Unavailable, unpacked
+from fastsmtp_bench.process import stop
 from fastsmtp_bench.served import free_port
 
 PACKAGES = ["dovecot-core", "dovecot-pop3d", "libexttextcat-2.0-0", "libstemmer0d"]
@@ -22,6 +23,7 @@ PACKAGES += ["libicu72", "liblua5.3-0", "libsodium23", "libunwind8"]
 LIBRARIES = ["usr/lib/dovecot", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"]
 USER = "mail"  # whom the mail belongs to; Dovecot refuses root
 START_SECONDS = 10.0
+PORTS = 3  # that are tried
 CONFIGURATION = """\
 protocols = pop3
 listen = 127.0.0.1
@@ -98,25 +100,27 @@ def dovecot(
                 os.chown(path, user.pw_uid, user.pw_gid)
     libraries = ":".join(str(root / library) for library in LIBRARIES)
     environment = dict(os.environ, LD_LIBRARY_PATH=libraries)
-    port = free_port()
     file = home / "dovecot.conf"
-    file.write_text(
-        CONFIGURATION.format(
-            home=home,
-            root=root,
-            libraries=libraries,
-            location=f"{kind}:~/{kind}",
-            uid=user.pw_uid,
-            gid=user.pw_gid,
-            password=password,
-            port=port,
+
+    def start() -> tuple[int, "subprocess.Popen[bytes]"]:
+        port = free_port()
+        file.write_text(
+            CONFIGURATION.format(
+                home=home,
+                root=root,
+                libraries=libraries,
+                location=f"{kind}:~/{kind}",
+                uid=user.pw_uid,
+                gid=user.pw_gid,
+                password=password,
+                port=port,
+            )
         )
-    )
-    server = subprocess.Popen(
-        [root / "usr/sbin/dovecot", "-F", "-c", file], env=environment
-    )
+        words = [root / "usr/sbin/dovecot", "-F", "-c", file]
+        return port, subprocess.Popen(words, env=environment, start_new_session=True)
+
+    port, server = started(start, home / "log")
     try:
-        _answers(port)
         words = ["import", "-u", "user", f"maildir:{source}", "", "all"]
         subprocess.run(
             [root / "usr/bin/doveadm", "-c", file, *words],
@@ -125,15 +129,39 @@ def dovecot(
         )
         yield Dovecot(port, server.pid)
     finally:
-        server.terminate()
-        server.wait()
+        stop(server, group=True)
 
 
-def _answers(port: int) -> None:
+def started(
+    start: Callable[[], tuple[int, "subprocess.Popen[bytes]"]], log: Path
+) -> tuple[int, "subprocess.Popen[bytes]"]:
+    """One that greets. Somebody may take a free port before it does: then another one.
+    Raises Unavailable."""
+    for _ in range(PORTS):
+        port, server = start()
+        try:
+            if answers(server, port):
+                return port, server
+        except BaseException:
+            stop(server, group=True)
+            raise
+        stop(server, group=True)
+        said = log.read_text(errors="replace") if log.exists() else ""
+        if "Address already in use" not in said:
+            break
+        log.unlink()
+    raise Unavailable(f"dovecot does not answer: {said.strip()[-400:]}")
+
+
+def answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
+    """Whether it greets before it ends and in time; what is asked last counts, since
+    this process may not have run for longer than that."""
     end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
+    while True:
+        late = time.monotonic() > end or server.poll() is not None
         with suppress(OSError), create_connection(("127.0.0.1", port), timeout=1) as c:
             if c.recv(512).startswith(b"+OK"):
-                return
+                return True
+        if late:
+            return False
         time.sleep(0.05)
-    raise SystemExit("dovecot does not answer")
