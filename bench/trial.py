@@ -75,7 +75,8 @@ class Phase:
         if took > 0:
             found["machine"] = (last.machine[0] - first.machine[0]) / took
         if first.page and last.page:
-            spent = last.page.total(f"{SYNC}_sum") - first.page.total(f"{SYNC}_sum")
+            spent = last.page.total(f"{SYNC}_sum", store="log")
+            spent -= first.page.total(f"{SYNC}_sum", store="log")
             logs = sum(part == "flusher" for part, _ in last.threads) or 1
             found["sync"] = min(spent / (last.at - first.at) / logs, 1.0)
         return found

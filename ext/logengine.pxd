@@ -113,6 +113,7 @@ cdef struct Batch:
     size_t used
     size_t capacity
     uint32_t records
+    int64_t since  # nanoseconds: when the first of them came
 
 cdef struct Failure:
     uint64_t first
@@ -121,8 +122,10 @@ cdef struct Failure:
 
 cdef struct Flush:
     uint32_t microseconds
+    uint32_t waited  # microseconds from the first of its records on
     uint32_t records
     uint64_t octets
+    uint64_t id  # of its first record
 
 cdef struct Spooled:  # a finished body, told to the loop when its record is settled
     uint64_t id
@@ -231,6 +234,8 @@ cdef inline uint64_t log_take(Log* log, RecordHead* head, char* place) noexcept 
     head.sequence = log.appended
     memcpy(place, head, RECORD_HEADER)
     memset(place + plain, 0, size - plain)
+    if log.pending.records == 0:
+        log.pending.since = now_ns()
     log.pending.used += size
     log.pending.records += 1
     log.waiting += size
@@ -467,14 +472,17 @@ cdef inline void publish(
 
 
 cdef inline void note_flush(
-    Log* log, int64_t begun, uint32_t records, uint64_t octets
+    Log* log, int64_t begun, uint32_t records, uint64_t octets, uint64_t id
 ) noexcept nogil:
     cdef Flush* flush
+    cdef int64_t now = now_ns()
     pthread_mutex_lock(&log.mutex)
     flush = &log.flushes[log.flushed % FLUSHES]
-    flush.microseconds = <uint32_t>((now_ns() - begun) // 1000)
+    flush.microseconds = <uint32_t>((now - begun) // 1000)
+    flush.waited = <uint32_t>((now - log.flushing.since) // 1000)
     flush.records = records
     flush.octets = octets
+    flush.id = id
     log.flushed += 1
     pthread_mutex_unlock(&log.mutex)
 
@@ -495,6 +503,7 @@ cdef inline int flush_part(Log* log, size_t* at, uint64_t* last) noexcept nogil:
     """Write and sync what fits the segment; the position moves when it is durable."""
     cdef int64_t begun = now_ns()
     cdef size_t start = at[0]
+    cdef uint64_t id = (<RecordHead*>(log.flushing.data + start)).id
     cdef uint32_t records
     cdef size_t end = fill_segment(log, start, last, &records)
     cdef size_t more
@@ -510,7 +519,7 @@ cdef inline int flush_part(Log* log, size_t* at, uint64_t* last) noexcept nogil:
         if error:
             return error
         log.segment.end += end - start
-        note_flush(log, begun, records, end - start)
+        note_flush(log, begun, records, end - start, id)
         at[0] = end
     return 0
 

@@ -35,7 +35,8 @@ class Histogram(NamedTuple):
 
     def observe(self, cells: "memoryview[int]", value: float, times: int = 1) -> None:
         cells[self.first + bisect_left(self.edges, value)] += times
-        cells[self.first + len(self.edges) + 1] += int(value / self.scale) * times
+        sum = int(value / self.scale + 0.5)
+        cells[self.first + len(self.edges) + 1] += sum * times
 
 
 class Seen(NamedTuple):
@@ -57,11 +58,20 @@ class Seen(NamedTuple):
         return self.first + (len(self.of.edges) + 1) * 3
 
     def note(self, cells: "memoryview[int]", value: float, id: int, now: float) -> None:
-        """`now` in seconds of the monotonic clock."""
+        """`now` in seconds of the monotonic clock. The value is rounded up: rounded
+        down it might leave its bucket."""
         at = self.first + bisect_left(self.of.edges, value) * 3
         cells[at] = id
-        cells[at + 1] = int(value / self.of.scale)
+        cells[at + 1] = int(value / self.of.scale + 0.999999)
         cells[at + 2] = int(now * 1e6)
+
+    def observe(
+        self, cells: "memoryview[int]", value: float, id: int, now: float
+    ) -> None:
+        """Count it, and note whose it was; id 0: nobody's."""
+        self.of.observe(cells, value)
+        if id:
+            self.note(cells, value, id, now)
 
 
 SECONDS = (

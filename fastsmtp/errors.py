@@ -27,6 +27,21 @@ Reason = Literal[
     "auth",
 ]
 
+Trouble = Literal["disk", "index", "log", "unapplied"]
+"""Why a store takes no mail. disk: nearly full. index, log: it is full or failed.
+unapplied: too much waits to be applied to the index."""
+
+
+class Excuse(str):
+    """Why a store takes no mail, in words, and its `kind`."""
+
+    kind: Trouble
+
+    def __new__(cls, kind: Trouble, text: str) -> "Excuse":
+        self = super().__new__(cls, text)
+        self.kind = kind
+        return self
+
 
 class Refused(Exception):
     """What a peer asked for is not done; the reply says so.

@@ -128,7 +128,7 @@ RECEIVING: Final = (
         "histogram",
         "smtp_command_duration_seconds",
         "From the arrival of a command to its reply.",
-        *over_listeners(lambda block: histograms(block, smtp.DURATIONS, smtp.duration)),
+        *over_listeners(lambda block: histograms(block, smtp.DURATIONS, smtp.spoken)),
     ),
     family(
         "histogram",
@@ -152,13 +152,21 @@ RECEIVING: Final = (
         "histogram",
         "smtp_data_receive_duration_seconds",
         "From the 354 to the end of the data.",
-        *over_listeners(lambda block: iter((histogram(block, smtp.RECEIVE),))),
+        *over_listeners(lambda block: iter((histogram(block, smtp.RECEIVE_SEEN),))),
     ),
     family(
         "counter",
         "rejects_total",
         "Refusals by stage of the dialogue, reason and class of the code.",
         *over_listeners(lambda block: each(block, smtp.REJECTS)),
+    ),
+    family(
+        "counter",
+        "admission_deferred_total",
+        "Transactions answered 4xx at MAIL for no fault of the client. disk, index, "
+        "log: full or failed. unapplied: the keeper is behind. share: the machine is "
+        "behind, and this client's network has more than most.",
+        *over_listeners(lambda block: each(block, smtp.ADMISSION)),
     ),
 )
 
@@ -257,8 +265,10 @@ STORING: Final = (
     family(
         "histogram",
         "store_commit_duration_seconds",
-        "Time of one commit.",
+        "index: one transaction. log: from the first message that a flush has to its "
+        "being durable, which is the longest that one waits.",
         histogram(STORE, store.INDEX_COMMIT, store="index"),
+        histogram(STORE, store.LOG_COMMIT_SEEN, store="log"),
     ),
     family(
         "histogram",
@@ -270,8 +280,10 @@ STORING: Final = (
     family(
         "histogram",
         "store_sync_duration_seconds",
-        "Write and fdatasync of one flush of the message log.",
-        histogram(STORE, store.LOG_SYNC, store="log"),
+        "index: the end of a transaction, which writes its pages and syncs them. log: "
+        "write and fdatasync of one flush.",
+        histogram(STORE, store.INDEX_SYNC, store="index"),
+        histogram(STORE, store.LOG_SYNC_SEEN, store="log"),
     ),
     family(
         "counter",
@@ -312,7 +324,8 @@ STORING: Final = (
     family(
         "gauge",
         "store_readers",
-        "Processes and threads that may read the index.",
+        "The most readers of the index at one time since the start; there is room for "
+        "1024.",
         one(STORE, Of.READERS, store="index"),
     ),
     family(
@@ -377,7 +390,7 @@ DELIVERING: Final = (
         "histogram",
         "queue_lag_seconds",
         "From the time an entry was due to the start of its attempt.",
-        histogram(QUEUE, queue.LAG),
+        histogram(QUEUE, queue.LAG_SEEN),
     ),
     family(
         "counter",
@@ -395,7 +408,7 @@ DELIVERING: Final = (
         "histogram",
         "delivery_delay_seconds",
         "From the arrival of a message to the final state of a recipient.",
-        *histograms(DELIVERY, delivery.DELAYED, delivery.late),
+        *histograms(DELIVERY, delivery.DELAYED, delivery.delay),
     ),
 )
 
@@ -444,8 +457,11 @@ def checking(names: Iterable[str] = ()) -> tuple[Family, ...]:
             "check_duration_seconds",
             "From the question to a check to its answer, or to the end of patience.",
             histogram(CHECKS, serve.DNSBL_SECONDS, check="dnsbl"),
-            histogram(CHECKS, serve.CALL_AHEAD_SECONDS, check="call_ahead"),
-            *(histogram(b, hooks.DURATION, check=f"hook:{name}") for b, name in named),
+            histogram(CHECKS, serve.CALL_AHEAD_SEEN, check="call_ahead"),
+            *(
+                histogram(block, hooks.DURATION_SEEN, check=f"hook:{name}")
+                for block, name in named
+            ),
         ),
         family(
             "counter",
@@ -482,7 +498,7 @@ ACTIVE: Final = frozenset(range(QUEUE.first + queue.ACTIVE, QUEUE.first + queue.
 
 EXEMPLARS: Final = frozenset(
     place
-    for family_ in COUNTED
+    for family_ in counted(map(str, range(hooks.SLOTS)))
     for series in family_.series
     if series.histogram and series.seen >= 0
     for place in range(series.seen, Seen(series.seen, series.histogram).end)

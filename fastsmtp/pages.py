@@ -195,7 +195,7 @@ class Pages:
         """Every cell added over the base and all slots; of the places in `largest`,
         which say the same thing in several processes, the largest."""
         pages = [self._cells(0).tolist(), *(self.read(p.slot) for p in self.live())]
-        total = [sum(column) for column in zip(*pages, strict=True)]
+        total = list(map(sum, zip(*pages, strict=True)))
         for place in largest:
             total[place] = max(page[place] for page in pages)
         return total

@@ -128,12 +128,18 @@ class Buckets:
         self._edges, self._seen = histogram.edges, seen
 
     def exemplars(
-        self, pages: list[list[int]], shift: float, spell: Callable[[int], str]
+        self,
+        cells: list[int],
+        pages: list[list[int]],
+        shift: float,
+        spell: Callable[[int], str],
     ) -> dict[int, str]:
-        """The newest of each bucket. `shift` is from the monotonic to the wall clock,
-        in seconds."""
+        """The newest of each bucket that has anything in `cells`. `shift` is from the
+        monotonic to the wall clock, in seconds."""
         found: dict[int, str] = {}
         for n in range(len(self._bounds) if self._seen else 0):
+            if not any(cells[place + n] for place in self._places):
+                continue
             places = [place + 3 * n for place in self._seen]
             triples = (page[at : at + 3] for page in pages for at in places)
             id, value, at = max(triples, key=lambda one: one[2], default=(0, 0, 0))
@@ -219,17 +225,17 @@ class Scrape:
         pages = [self._pages.read(page.slot) for page in self._pages.live()]
         shift = time.time() - time.monotonic()
 
-        def seen(buckets: Buckets) -> Mapping[int, str]:
-            return buckets.exemplars(pages, shift, self.spell)
+        def seen(buckets: Buckets, cells: list[int]) -> Mapping[int, str]:
+            return buckets.exemplars(cells, pages, shift, self.spell)
 
         return "\n".join((*self._lines(True, seen), "# EOF\n"))
 
     def text(self) -> str:
         """In the older format, which has no exemplars."""
-        return "\n".join(self._lines(False, lambda buckets: NONE)) + "\n"
+        return "\n".join(self._lines(False, lambda *_: NONE)) + "\n"
 
     def _lines(
-        self, openly: bool, exemplars: Callable[[Buckets], Mapping[int, str]]
+        self, openly: bool, exemplars: Callable[[Buckets, list[int]], Mapping[int, str]]
     ) -> list[str]:
         if (names := self._pages.names()) != self._names:
             self._names, self._parts = names, prepare(names)
@@ -239,7 +245,7 @@ class Scrape:
             if isinstance(part, Heading):
                 lines.append(part.open_text() if openly else part.text())
             elif isinstance(part, Buckets):
-                lines.extend(part.lines(cells, exemplars(part)))
+                lines.extend(part.lines(cells, exemplars(part, cells)))
             else:
                 lines.extend(part.lines(cells))
         for name, samples in self._live(cells).items():

@@ -140,6 +140,20 @@ INBOUND: Final = Row(
             runbook="refused",
         ),
         Panel(
+            "Held off, by reason",
+            "Transactions answered 4xx at MAIL for no fault of the client. disk, "
+            "index, log: full or failed. unapplied: the keeper is behind. share: the "
+            "machine is behind, and the client's network has more than most.",
+            "cps",
+            ask(
+                "sum by (reason) (rate(fastsmtp_admission_deferred_total{$I}[$R]))",
+                "{{reason}}",
+            ),
+            kind="stacked",
+            runbook="deferring",
+            width=8,
+        ),
+        Panel(
             "Accept time",
             "From MAIL to the 250: the client's network, checks, hooks and one flush. "
             "Points are messages; their id goes to `fastsmtp why`.",
@@ -147,6 +161,7 @@ INBOUND: Final = Row(
             quantiles(ACCEPT),
             limits=(1,),
             runbook="accept-slow",
+            width=8,
         ),
         Panel(
             "Time to receive the data",
@@ -154,6 +169,7 @@ INBOUND: Final = Row(
             "s",
             quantiles("fastsmtp_smtp_data_receive_duration_seconds"),
             runbook="accept-slow",
+            width=8,
         ),
         Panel(
             "Connections by what became of them",

@@ -68,11 +68,11 @@ def ask(expr: str, legend: str = "", color: str = "") -> tuple[Query, ...]:
 
 
 def quantiles(
-    name: str, by: str = "", wanted: str = "0.5 0.95 0.99"
+    name: str, by: str = "", wanted: str = "0.5 0.95 0.99", where: str = "$I"
 ) -> tuple[Query, ...]:
     """One line for each quantile of a histogram."""
     over = f"le, {by}" if by else "le"
-    rate = f"sum by ({over}) (rate({name}_bucket{{$I}}[$R]))"
+    rate = f"sum by ({over}) (rate({name}_bucket{{{where}}}[$R]))"
     label = f" {{{{{by}}}}}" if by else ""
     return tuple(
         Query(f"histogram_quantile({q}, {rate})", f"p{float(q) * 100:g}{label}")

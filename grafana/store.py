@@ -13,13 +13,25 @@ DOC: Final = (
 
 FREE: Final = 'fastsmtp_disk_free_bytes{$I, path_role="data"}'
 
+LOG: Final = '$I, store="log"'
+INDEX: Final = '$I, store="index"'
+
 FLUSH: Final = Panel(
     "Flush of the message log",
     "Write and fdatasync: every 250 waits for one. 0.2 to 5 ms on a good SSD, 10 ms "
     "and more on network disks.",
     "s",
-    quantiles("fastsmtp_store_sync_duration_seconds"),
+    quantiles("fastsmtp_store_sync_duration_seconds", where=LOG),
     limits=(0.05, 0.25),
+    runbook="store-slow",
+)
+WAIT: Final = Panel(
+    "Until a message is on disk",
+    "The longest that a message of each flush waited for its 250: for the flush "
+    "before, and for its own. Far above the flush: flushes queue up.",
+    "s",
+    quantiles("fastsmtp_store_commit_duration_seconds", where=LOG),
+    limits=(0.1, 0.5),
     runbook="store-slow",
 )
 COMMIT: Final = Panel(
@@ -27,7 +39,16 @@ COMMIT: Final = Panel(
     "Nobody waits for it to get a 250, but mail becomes visible, and the queue moves, "
     "by commits.",
     "s",
-    quantiles("fastsmtp_store_commit_duration_seconds"),
+    quantiles("fastsmtp_store_commit_duration_seconds", where=INDEX),
+    limits=(0.05, 0.25),
+    runbook="store-slow",
+)
+SYNC: Final = Panel(
+    "Sync of the index",
+    "The end of a commit, in which its pages are written and synced. The rest of the "
+    "commit is work on them.",
+    "s",
+    quantiles("fastsmtp_store_sync_duration_seconds", where=INDEX),
     limits=(0.05, 0.25),
     runbook="store-slow",
 )
@@ -84,7 +105,7 @@ ERRORS: Final = Panel(
 )
 
 ROWS: Final = (
-    Row("Latency", (FLUSH, COMMIT)),
+    Row("Latency", (FLUSH, WAIT, COMMIT, SYNC)),
     Row(
         "Batches",
         (
@@ -202,9 +223,10 @@ ROWS: Final = (
             ),
             Panel(
                 "Index: readers",
-                "Processes and threads that may read it; one number from start to end.",
+                "The most at one time since the start of the server, of 1024.",
                 "short",
-                ask("sum(fastsmtp_store_readers{$I})", "readers"),
+                ask("max(fastsmtp_store_readers{$I})", "readers"),
+                limits=(512, 1000),
                 runbook="reader-hangs",
             ),
             Panel(

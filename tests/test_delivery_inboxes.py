@@ -143,7 +143,10 @@ def both(transactions: list[list[tuple[int, bytes, int]]]) -> Town:
     for messages in transactions:
         assert quick.transact(messages) == plain.transact(messages)
         assert quick.readable() == plain.readable()
-    assert quick.deliveries == plain.deliveries
+    counted = counts.DELAYED.end
+    assert quick.deliveries[:counted] == plain.deliveries[:counted]
+    for of in (counted, counted + 1):  # exemplars: ids, values; not the time of day
+        assert quick.deliveries[of::3] == plain.deliveries[of::3]
     assert quick.events == plain.events
     told: list[Any] = []
     for town in (quick, plain):

@@ -213,11 +213,11 @@ async def test_recipients_are_counted(town: Village) -> None:
     assert town.events[events.ENQUEUED] == 2
     assert town.events[events.DELIVERED] == 4
     assert town.events[events.DEFERRED] == 1
-    delay = counts.delay("local", "delivered")
+    delay = counts.delay("local", "delivered").of
     cells = town.deliveries[delay.first : delay.first + delay.size]
     assert sum(cells[:-1]) == 4
     assert cells[-1] == 4000  # a second each, in milliseconds
-    duration = counts.duration("local", "delivered")
+    duration = counts.duration("local", "delivered").of
     assert (
         sum(town.deliveries[duration.first : duration.first + duration.size - 1]) == 2
     )

@@ -14,7 +14,14 @@ from test_serve_smtpd import World, feed, in_loop
 from fastsmtp.cells import fresh
 from fastsmtp.errors import StoreUnavailable
 from fastsmtp.hooks import Accept, Body, Defer, Facts, Reject, questions
-from fastsmtp.hooks.counts import ANSWERS, DURATION, EDGES, SLOT, TIMEOUTS
+from fastsmtp.hooks.counts import (
+    ANSWERS,
+    DURATION,
+    DURATION_SEEN,
+    EDGES,
+    SLOT,
+    TIMEOUTS,
+)
 from fastsmtp.hooks.deciding import Deciding
 from fastsmtp.hooks.options import HookOptions
 from fastsmtp.hooks.questions import Hook
@@ -131,6 +138,8 @@ def test_a_hook_that_has_nothing_against_it_lets_it_pass(
         assert (await rig.say(SAYS["message"])).startswith(b"250 2.0.0")
         assert rig.results() == {"accept": 6}
         assert sum(rig.cells[DURATION.first + n] for n in range(len(EDGES))) == 6
+        seen = set(rig.cells[DURATION_SEEN.first : DURATION_SEEN.end : 3])
+        assert len(seen - {0}) == 1, "of the message; its connection is nobody's"
         assert not rig.world.report.named("fault")
 
     run({stage: make(verdict) for stage in STAGES}, test)

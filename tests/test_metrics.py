@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from fastsmtp.metrics import GAUGES, LARGEST, counted
 from fastsmtp.pages import Pages
 from fastsmtp.scrape import Scrape
 from fastsmtp.series import Family
+from fastsmtp.smtp.counts import ABOUT_MAIL
 
 PROMISED = {
     "fastsmtp_build_info": "",
@@ -71,6 +72,7 @@ PROMISED = {
     "fastsmtp_auth_attempts_total": "protocol mechanism result",
     "fastsmtp_worker_restarts_total": "role",
     "fastsmtp_admission_state": "level",
+    "fastsmtp_admission_deferred_total": "reason",
     "fastsmtp_dns_query_duration_seconds": "type result",
     "fastsmtp_dns_cache_requests_total": "result",
     "fastsmtp_disk_free_bytes": "path_role",
@@ -87,6 +89,67 @@ PROMISED = {
     "python_gc_collections_total": "generation",
 }
 """Metrics of the first server, as dashboards and alerts may rely on them."""
+
+VALUES = {
+    "fastsmtp_worker_state": "serving,draining,starting",
+    "fastsmtp_smtp_connections": "smtp,submission,submissions,lmtp,sendmail",
+    "fastsmtp_smtp_connections_total": "smtp,submission,submissions,lmtp,sendmail"
+    " ipv4,ipv6,other"
+    " accepted,limit,rate,banned,early_talker,dnsbl,overload",
+    "fastsmtp_smtp_disconnects_total": "smtp,submission,submissions,lmtp,sendmail"
+    " quit,timeout,reset,too_many_errors,shutdown",
+    "fastsmtp_smtp_commands_total": "HELO,EHLO,LHLO,MAIL,RCPT,DATA,BDAT,RSET,NOOP,"
+    "VRFY,EXPN,HELP,STARTTLS,AUTH,XCLIENT,QUIT,other,eod 2,3,4,5",
+    "fastsmtp_smtp_messages_total": "smtp,submission,submissions,lmtp,sendmail"
+    " accepted,rejected,deferred,aborted",
+    "fastsmtp_rejects_total": "connect,helo,mail,rcpt,data,eod"
+    " unknown_recipient,relay,size,quota,syntax,sequence,limit,content,loop,rate,"
+    "banned,early_talker,dnsbl,overload,store_error,policy_hook,auth 4,5",
+    "fastsmtp_admission_state": "open,deferring,draining",
+    "fastsmtp_admission_deferred_total": "disk,index,log,unapplied,share",
+    "fastsmtp_tls_handshakes_total": "smtp,submission,submissions,lmtp,sendmail,"
+    "outbound,pop3,pop3s TLSv1.2,TLSv1.3,none full,resumed,failed,timeout,lost",
+    "fastsmtp_dns_query_duration_seconds": "A,AAAA,MX,PTR,TXT"
+    " found,no_name,no_data,trouble",
+    "fastsmtp_dns_cache_requests_total": "hit,miss,stale",
+    "fastsmtp_queue_messages": "incoming,active,deferred,hold,scheduled",
+    "fastsmtp_queue_bytes": "incoming,active,deferred,hold,scheduled",
+    "fastsmtp_queue_messages_by_age": "active,deferred,hold,scheduled"
+    " 1m,5m,15m,30m,1h,4h,1d,5d,+Inf",
+    "fastsmtp_queue_oldest_message_timestamp_seconds": "active,deferred,hold,scheduled",
+    "fastsmtp_queue_events_total": "enqueued,activated,deferred,delivered,bounced,"
+    "expired,held,released,removed",
+    "fastsmtp_delivery_attempts_total": "local,lmtp,smtp,relay"
+    " delivered,temp_fail,perm_fail,conn_fail,tls_fail",
+    "fastsmtp_delivery_duration_seconds": "local,lmtp,smtp,relay"
+    " delivered,temp_fail,perm_fail,conn_fail,tls_fail",
+    "fastsmtp_delivery_delay_seconds": "local,lmtp,smtp,relay"
+    " delivered,temp_fail,perm_fail,conn_fail,tls_fail",
+    "fastsmtp_store_commit_duration_seconds": "index,log",
+    "fastsmtp_store_commit_batch_messages": "index,log",
+    "fastsmtp_store_sync_duration_seconds": "index,log",
+    "fastsmtp_worker_restarts_total": "all,supervise,receive,keep,send,read",
+    "fastsmtp_disk_free_bytes": "data,run",
+    "fastsmtp_disk_free_inodes": "data,run",
+}
+"""Values of their labels, every combination of which exists, and nothing else."""
+
+NOBODYS = {
+    "fastsmtp_smtp_message_size_bytes": "no latency",
+    "fastsmtp_smtp_message_recipients": "no latency",
+    "fastsmtp_store_commit_batch_messages": "no latency",
+    "fastsmtp_event_loop_lag_seconds": "of nobody",
+    "fastsmtp_dns_query_duration_seconds": "answers are kept for whoever asks next",
+    "fastsmtp_pop3_command_duration_seconds": "of a mailbox, not of a message",
+}
+"""Histograms whose points are no messages, and why."""
+NOBODYS_SERIES = {
+    "fastsmtp_store_commit_duration_seconds": {"store": "index"},
+    "fastsmtp_store_sync_duration_seconds": {"store": "index"},
+    "fastsmtp_check_duration_seconds": {"check": "dnsbl"},
+}
+"""The same of some of their series: nobody waits for the index, and a connection has no
+message yet."""
 
 HOOKS = [f"hook{n}" for n in range(16)]
 COUNTED = counted(HOOKS)
@@ -126,6 +189,29 @@ def test_what_was_promised_is_there_from_the_start(name: str, text: str) -> None
     suffix = "_count" if kind == "histogram" else ""
     samples = re.findall(rf"^{name}{suffix}(\{{.*\}})? \S+$", text, re.M)
     assert len(samples) == len(series)
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_combination_is_there(name: str) -> None:
+    series = declared()[name][1]
+    labels = PROMISED[name].split()
+    allowed = [values.split(",") for values in VALUES[name].split()]
+    wanted = [dict(zip(labels, values, strict=True)) for values in product(*allowed)]
+    assert sorted(map(str, series)) == sorted(map(str, wanted))
+
+
+def test_points_of_a_latency_are_messages() -> None:
+    for family in COUNTED:
+        if family.kind != "histogram":
+            assert family.name not in NOBODYS
+            continue
+        for series in family.series:
+            nobodys = (
+                family.name in NOBODYS
+                or series.labels == NOBODYS_SERIES.get(family.name)
+                or series.labels.get("command", "eod") not in ABOUT_MAIL
+            )
+            assert (series.seen < 0) == nobodys, (family.name, series.labels)
 
 
 def test_counters_begin_at_0(text: str) -> None:

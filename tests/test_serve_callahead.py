@@ -117,7 +117,7 @@ class World:
 
     async def ask(self, address: str) -> Refused | None:
         guest = SimpleNamespace(who=PEER)
-        session: Any = SimpleNamespace(login="", queue_id="ID", peer=guest)
+        session: Any = SimpleNamespace(login="", id=7, queue_id="ID", peer=guest)
         verdict = self.ahead(session, address)
         return await verdict if isawaitable(verdict) else verdict
 
@@ -184,6 +184,8 @@ def test_questions_and_refusals_are_logged_and_counted(tmp_path: Path) -> None:
             "miss": 3,
         }
         assert world.asked() == 3
+        seen = counts.CALL_AHEAD_SEEN
+        assert set(world.cells[seen.first : seen.end : 3]) == {0, 7}
 
     run(tmp_path, test)
 

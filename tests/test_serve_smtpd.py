@@ -192,6 +192,7 @@ def test_trouble_of_the_store_is_452_and_passes() -> None:
         said = feed(guest, b"MAIL FROM:<a@b.test>\r\n")
         assert said.startswith(b"452 4.3.1 ")
         assert b"disk" not in said
+        assert world.count(counts.ADMISSION, "disk") == 1
         world.store.trouble = None
         feed(guest, OPENING[1])
         world.store.trouble = "the disk is full"

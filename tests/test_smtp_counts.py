@@ -7,6 +7,7 @@ def test_every_combination_has_its_own_cell() -> None:
     for family in (
         *(counts.CONNECTIONS, counts.DISCONNECTS, counts.MESSAGES),
         *(counts.COMMANDS, counts.REJECTS, counts.DURATIONS, counts.ACCEPT_SEEN),
+        *(counts.RECEIVE_SEEN, counts.SPOKEN, counts.ADMISSION),
     ):
         taken += range(family.first, family.end)
     for histogram in (

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from fakes import Dialogue, FakeDoor
 
-from fastsmtp.cells import fresh
+from fastsmtp.cells import Seen, fresh
 from fastsmtp.errors import Misused, Refused, StoreUnavailable
 from fastsmtp.smtp import counts
 from fastsmtp.smtp.door import PENDING
@@ -306,10 +306,13 @@ def test_durations_are_measured_with_the_clock() -> None:
     assert total == pytest.approx(2_520_000, abs=2)
     wanted = fresh(counts.CELLS)
     counts.ACCEPT_SEEN.note(wanted, total / 1e6, 77, d.clock())
-    seen = range(counts.ACCEPT_SEEN.first, counts.ACCEPT_SEEN.end)
+    spoken = counts.spoken("eod", "2")
+    assert isinstance(spoken, Seen)
+    spoken.note(wanted, 0.02, 77, d.clock())
+    seen = range(counts.ACCEPT_SEEN.first, counts.SPOKEN.end)
     for place in seen:
         assert d.cells[place] == pytest.approx(wanted[place], abs=2)
-    assert sum(1 for place in seen if d.cells[place]) == 3
+    assert sum(1 for place in seen if d.cells[place]) == 6
     assert d.cells[receive.first + len(receive.edges) + 1] == pytest.approx(
         2_000_000, abs=2
     )

@@ -51,15 +51,18 @@ def test_a_dead_readers_slot_is_cleared_while_serving(
 
     async def case() -> None:
         async with keeper(tmp_path) as store:
-            before = store.index.readers()[0]
+            before = store.index.readers().slots
             reader = hold(tmp_path)
             for n in range(5):
                 await store.commit(PART, puts=[(b"a", b"%d" % n)])
-            assert store.index.readers()[0] > before
-            assert store.index.readers()[1] >= 5
+            assert store.index.readers().slots > before
+            most = store.index.readers().most
+            assert most > before
+            assert store.index.readers().behind >= 5
             kill(reader)
-            await until(lambda: store.index.readers()[0] == before)
-            assert store.index.readers()[1] < 5
+            await until(lambda: store.index.readers().slots == before)
+            assert store.index.readers().behind < 5
+            assert store.index.readers().most == most  # it is told when nobody reads
 
     run(case())
 
@@ -74,6 +77,6 @@ def test_opening_clears_what_a_dead_process_left(tmp_path: Path) -> None:
     kill(hold(tmp_path))
     index = Index(tmp_path, OPTIONS, readonly=True)
     try:
-        assert index.readers()[0] == 0
+        assert index.readers().slots == 0
     finally:
         index.close()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fastsmtp.cells import fresh
 from fastsmtp.errors import Misused
-from fastsmtp.store import record
+from fastsmtp.store import counts, record
 from fastsmtp.store.msglog import LogWriter
 
 MIB = 1 << 20
@@ -340,6 +341,24 @@ class TestBatch:
             assert [records for _, records, _ in log.flushes()] == [2, 4, 1, 1]
             log.append(9, 1, b"", b"", b"x")
         assert log.collect()[0] == 9
+
+    def test_a_flush_is_counted_by_its_first_record(self, tmp_path: Path) -> None:
+        cells = fresh(counts.SIZE)
+        with LogWriter(str(tmp_path), 1, 7, MIB, batch=100) as log:
+            for id in (20, 21, 22):
+                log.append(id, 1, b"", b"", b"x")
+            log.sync()
+            log.count_flushes(cells)
+            log.count_flushes(cells)  # they are counted once
+            with pytest.raises(ValueError, match="cells"):
+                log.count_flushes(fresh(counts.SIZE - 1))
+        batch, commit, sync = counts.LOG_BATCH, counts.LOG_COMMIT, counts.LOG_SYNC
+        assert cells[batch.first + batch.size - 1] == 3
+        ends = [cells[one.first + one.size - 1] for one in (commit, sync)]
+        assert ends[0] >= ends[1] > 0, "who waits for a flush waits for its sync"
+        for seen in (counts.LOG_COMMIT_SEEN, counts.LOG_SYNC_SEEN):
+            ids = set(cells[seen.first : seen.end : 3])
+            assert ids == {0, 20}
 
     def test_a_finished_body_needs_no_asking(self, tmp_path: Path) -> None:
         with LogWriter(str(tmp_path), 1, 7, MIB, batch=100) as log:

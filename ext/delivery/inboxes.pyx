@@ -211,14 +211,15 @@ cdef class Inboxes:
     cdef int _give(self, bytes envelope, const Message* message) except -1:
         """To all of them; how many references to the body that makes."""
         cdef int done = <int>len(self._whom)
-        cdef double now
+        cdef double now, delay
         cdef _Held held
         for held in self._whom:
             self._file(held, message)
         if self._gone:
             self.departures.enter(self._puts, self._gone, envelope, message)
         now = self._clock()
-        self._count(done, 0, now - self._then, now - <double>message.arrived / 1000)
+        delay = now - <double>message.arrived / 1000
+        self._count(message.id, done, 0, now - self._then, delay)
         self._trace.applied(message.id, done, <int>len(self._gone))
         self._then = now
         return done if done else 1

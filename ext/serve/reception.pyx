@@ -21,6 +21,7 @@ from fastsmtp.serve.checks import NONE, Asking
 from fastsmtp.serve.large import Large
 from fastsmtp.serve.refusals import RELAY, SHARE_OF_MAIL, UNKNOWN, unavailable
 from fastsmtp.serve.wishes import by, refusal, release
+from fastsmtp.smtp.counts import ADMISSION
 from fastsmtp.smtp.door import PENDING
 from fastsmtp.store.base import Kind
 from fastsmtp.wire import header
@@ -124,6 +125,7 @@ cdef class Reception:
               they are like any other
     strained  the machine is behind: `greedy` clients get no new transaction
     longest_hold  milliseconds for which mail may be held (RFC 4865)
+    cells     of `smtp.counts`
     trace     told what becomes of mail here
 
     Addresses that were found are remembered for about a second, because mail comes in
@@ -132,9 +134,10 @@ cdef class Reception:
     """
 
     cdef object store, report, clock
+    cdef long long[::1] cells
     cdef str hostname
     cdef public object resolve
-    cdef readonly object checks
+    cdef public object checks
     cdef public object logins, submission
     cdef public bint strained
     cdef public object greedy
@@ -143,13 +146,14 @@ cdef class Reception:
     cdef set found
     cdef double found_at
 
-    def __init__(self, str hostname, store, resolve, report, clock, checks=NONE):
+    def __init__(self, str hostname, store, resolve, report, clock, cells):
         self.hostname = hostname
         self.store = store
         self.resolve = resolve
         self.report = report
         self.clock = clock
-        self.checks = checks
+        self.cells = cells
+        self.checks = NONE
         self.logins = self.submission = None
         self.trace = Trace()
         self.found = set()
@@ -195,8 +199,10 @@ cdef class Reception:
     def mail(self, session):
         cdef object trouble = self.store.healthy()
         if trouble is not None:
+            self._deferred(trouble.kind)
             return unavailable(trouble)
         if self.strained and self.greedy(session.peer):
+            self._deferred("share")
             return SHARE_OF_MAIL
         id = self.store.next_id()
         session.id = id
@@ -213,6 +219,11 @@ cdef class Reception:
         if self.checks.mail:
             return self._ask(self.checks.mail, session, (session,), self._yes)
         return None
+
+    cdef int _deferred(self, str reason) except -1:
+        cdef Py_ssize_t place = ADMISSION.place(reason)
+        self.cells[place] += 1
+        return 0
 
     def recipient(self, session, str address):
         cdef object refused = self._refusal(session, address)

@@ -246,8 +246,11 @@ cdef int read_tables() except -1:
     ):
         row_of[<int> verb] = ROW_VERBS.index(name)
     read_edges(&durations, counts.duration("HELO", "2"))
-    read_edges(&receives, counts.RECEIVE)
-    read_edges(&accepts, counts.ACCEPT)
+    for n, said in enumerate(counts.SAID):
+        about = said in counts.ABOUT_MAIL
+        seen_of[n] = counts.SPOKEN.place(said, counts.CLASSES[0]) if about else -1
+    read_edges(&receives, counts.RECEIVE_SEEN)
+    read_edges(&accepts, counts.ACCEPT_SEEN)
     read_edges(&sizes, counts.SIZE)
     read_edges(&crowds, counts.RECIPIENTS)
     assert len(ROWS) <= ROW_MAX

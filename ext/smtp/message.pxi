@@ -96,7 +96,7 @@ cdef int complete(Session s) except -1:
     """The message is whole: judge what it holds, then ask the door to take it."""
     cdef object refused = s.refused
     s.verb = EOD
-    s._time(&receives, receives.first, s.data_at)
+    s._time(&receives, receives.first, receives.seen, s.data_at)
     if refused is None:
         refused = verdict(s)
     if refused is None and s.stream is not None:

@@ -46,6 +46,7 @@ from bodyscan cimport (
     body_feed,
     body_finish,
 )
+from histogram cimport Edges, note, observe, read_edges
 
 from binascii import Error as NotBase64
 from binascii import a2b_base64, b2a_base64
@@ -443,13 +444,17 @@ cdef class Session:
 
     cdef int _say(self, bytes reply, int code) except -1:
         cdef int said = self.verb
-        cdef int place
+        cdef int kind = code // 100 - 2
+        cdef int place, seen
         if said < 0:
             said = SAID_OTHER if said == OTHER else SAID_EOD
-        place = said * 4 + code // 100 - 2
+        place = said * 4 + kind
         self.service.cells[COMMAND_CELLS + place] += 1
         place = durations.first + place * DURATION_WIDTH
-        self._time(&durations, place, self.began)
+        seen = seen_of[said]
+        if seen >= 0:
+            seen += kind * SEEN_WIDTH
+        self._time(&durations, place, seen, self.began)
         self.said += PyBytes_GET_SIZE(reply)
         if self.out is None:
             self.out = reply
@@ -485,23 +490,12 @@ cdef class Session:
     cdef int _taken(self) except -1:
         self._count_message(None)
         cdef long long[::1] cells = self.service.cells
-        self._note_accepted(cells)
-        observe(cells, &sizes, sizes.first, self.size)
-        observe(cells, &crowds, crowds.first, PyList_GET_SIZE(self.recipients))
+        self._time(&accepts, accepts.first, accepts.seen, self.opened)
+        observe(cells, &sizes, sizes.first, self.size, 1)
+        observe(cells, &crowds, crowds.first, PyList_GET_SIZE(self.recipients), 1)
         self.errors = self.idle = 0
         self.stream = None
         self._clear()
-        return 0
-
-    cdef int _note_accepted(self, long long[::1] cells) except -1:
-        """How long it took, and whose it was: what cells.Seen.note does."""
-        cdef double now = <double> self.service.clock()
-        cdef double seconds = now - self.opened
-        cdef int at = observe(cells, &accepts, accepts.first, seconds)
-        at = ACCEPT_SEEN + 3 * at
-        cells[at] = <long long> self.id
-        cells[at + 1] = <long long> (seconds / accepts.scale)
-        cells[at + 2] = <long long> (now * 1e6)
         return 0
 
     cdef int _rejected(self, refused) except -1:
@@ -522,9 +516,16 @@ cdef class Session:
         self.service.cells[RESULT_CELLS + <int> RESULT[result]] += 1
         return 0
 
-    cdef int _time(self, const Edges *edges, int first, double since) except -1:
-        cdef double seconds = <double> self.service.clock() - since
-        observe(self.service.cells, edges, first, seconds)
+    cdef int _time(
+        self, const Edges *edges, int first, int seen, double since
+    ) except -1:
+        """How long it took, and whose it was; `seen` -1: nobody's."""
+        cdef long long[::1] cells = self.service.cells
+        cdef double now = <double> self.service.clock()
+        cdef int n = observe(cells, edges, first, now - since, 1)
+        if seen >= 0 and self.id:
+            seen += 3 * n
+            note(cells, seen, edges.scale, now - since, <long long> self.id, now)
         return 0
 
     # -- the end

@@ -52,6 +52,7 @@ cdef enum:
 
 cdef enum:
     ROW_MAX = 24
+    SAID_ALL = ROW_MAX + 2  # rows, other, eod
     OTHER = -1  # no row: an unknown verb
     EOD = -2  # the end of the data, answered like a command
     STAY = -1
@@ -59,7 +60,6 @@ cdef enum:
     SAID_MAX = 16384  # octets of replies collected before input is held
     FIRST_ROOM = 8192  # octets of a body's first buffer
     CROWDED_ROOM = 16384  # what a body may keep in memory when memory is short
-    EDGES_MAX = 24
     LOGIN_LINE = 12290  # octets of a line of AUTH with CRLF, RFC 4954 4
     VERB_ROOM = 5  # octets of a line that tell whether it is AUTH
 
@@ -96,14 +96,9 @@ cdef tuple PROTOCOLS = tuple(
 )
 cdef int row_of[VERBS]
 
-cdef struct Edges:  # of a histogram, as cells.Histogram has them
-    int first
-    int count
-    double each[EDGES_MAX]
-    double scale
-
 cdef Edges durations, receives, accepts, sizes, crowds
-cdef int ACCEPT_SEEN = counts.ACCEPT_SEEN.first
+cdef int[SAID_ALL] seen_of  # where the exemplars of a command begin; -1: it has none
+cdef int SEEN_WIDTH = counts.SPOKEN.width
 cdef int COMMAND_CELLS = counts.COMMANDS.first
 cdef int DURATION_WIDTH = counts.DURATIONS.width
 cdef int REJECT_CELLS = counts.REJECTS.first
@@ -118,26 +113,3 @@ cdef tuple STAGES_BY_NUMBER = counts.STAGES
 cdef bytes OK = replies.OK
 cdef bytes SENDER_OK = replies.SENDER_OK
 cdef bytes RECIPIENT_OK = replies.RECIPIENT_OK
-
-
-cdef int read_edges(Edges *edges, histogram) except -1:
-    cdef int n
-    assert len(histogram.edges) <= EDGES_MAX
-    edges.first = histogram.first
-    edges.count = len(histogram.edges)
-    edges.scale = histogram.scale
-    for n in range(edges.count):
-        edges.each[n] = histogram.edges[n]
-    return 0
-
-
-cdef inline int observe(
-    long long[::1] cells, const Edges *edges, int first, double value
-) noexcept:
-    """What cells.Histogram.observe does; `first` is its place. Gives the bucket."""
-    cdef int n = 0
-    while n < edges.count and value > edges.each[n]:
-        n += 1
-    cells[first + n] += 1
-    cells[first + edges.count + 1] += <long long> (value / edges.scale)
-    return n

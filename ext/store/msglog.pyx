@@ -35,11 +35,13 @@ import os
 import weakref
 
 from fastsmtp.errors import Misused
+from fastsmtp.store import counts
 from fastsmtp.store.record import parse_name
 
 cimport crc32c as checksum
 cimport logengine as engine
 cimport logspool as spooling
+from histogram cimport Edges, observe, observe_of, read_edges
 from logengine cimport Failure, Flush, Log, Spooled
 from logfile cimport now_ns
 from logformat cimport ENVELOPE_LIMIT, RECORD_HEADER, RecordHead, record_size
@@ -53,6 +55,21 @@ cdef enum:
     SPOOLERS = 3  # threads: while one waits for a sync the others write
 
 checksum.crc32c_begin()
+
+cdef Edges commits, syncs, batches
+cdef Py_ssize_t CELLS = counts.SIZE
+read_edges(&commits, counts.LOG_COMMIT_SEEN)
+read_edges(&syncs, counts.LOG_SYNC_SEEN)
+read_edges(&batches, counts.LOG_BATCH)
+
+
+cdef inline void count_flush(
+    long long[::1] cells, const Flush* flush, double now
+) noexcept nogil:
+    cdef long long id = <long long>flush.id
+    observe_of(cells, &syncs, flush.microseconds * 1e-6, 1, id, now)
+    observe_of(cells, &commits, flush.waited * 1e-6, 1, id, now)
+    observe(cells, &batches, batches.first, flush.records, 1)
 
 
 cdef object _trouble(int error):
@@ -291,11 +308,8 @@ cdef class LogWriter:
         """See the .pyi."""
         return self.log.broken
 
-    def flushes(self):
-        """See the .pyi."""
-        cdef Flush copy[engine.FLUSHES]
-        cdef Flush one
-        cdef list told = []
+    cdef uint64_t _flushes(self, Flush* copy) noexcept:
+        """Those since the last call; FLUSHES of them are kept."""
         cdef uint64_t count, n
         engine.pthread_mutex_lock(&self.log.mutex)
         count = self.log.flushed
@@ -304,10 +318,28 @@ cdef class LogWriter:
         memcpy(copy, self.log.flushes, n * sizeof(Flush))
         self.log.flushed = 0
         engine.pthread_mutex_unlock(&self.log.mutex)
+        return count
+
+    def flushes(self):
+        """See the .pyi."""
+        cdef Flush copy[engine.FLUSHES]
+        cdef Flush one
+        cdef list told = []
+        cdef uint64_t count = self._flushes(copy), n
         for n in range(count - min(count, <uint64_t>engine.FLUSHES), count):
             one = copy[n % engine.FLUSHES]
             told.append((one.microseconds, one.records, one.octets))
         return told
+
+    def count_flushes(self, long long[::1] cells not None):
+        """See the .pyi."""
+        cdef Flush copy[engine.FLUSHES]
+        cdef uint64_t count = self._flushes(copy), n
+        cdef double now = now_ns() * 1e-9
+        if cells.shape[0] < CELLS:
+            raise ValueError("too few cells")
+        for n in range(count - min(count, <uint64_t>engine.FLUSHES), count):
+            count_flush(cells, &copy[n % engine.FLUSHES], now)
 
     def sync(self):
         """See the .pyi."""

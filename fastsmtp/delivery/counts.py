@@ -21,21 +21,18 @@ DURATIONS: Final = Labelled(ATTEMPTS.end, _LABELS, len(SECONDS) + 2)
 DELAYED: Final = Labelled(DURATIONS.end, _LABELS, len(DELAYS) + 2)
 """From the arrival of a message to the final state of a recipient."""
 
-DELAYED_SEEN: Final = DELAYED.end
-"""What was late, by transport, result and bucket; see `cells.Seen`."""
-_SEEN: Final = Labelled(DELAYED_SEEN, _LABELS, (len(DELAYS) + 1) * 3)
-NOTED: Final = 1.0  # seconds: an earlier delivery raises no question
+_TRIED: Final = Labelled(DELAYED.end, _LABELS, (len(SECONDS) + 1) * 3)
+_LATE: Final = Labelled(_TRIED.end, _LABELS, (len(DELAYS) + 1) * 3)
+"""Exemplars of the two, see `cells.Seen`."""
 
-CELLS: Final = _SEEN.end
-
-
-def duration(transport: str, result: str) -> Histogram:
-    return Histogram(DURATIONS.place(transport, result), SECONDS, 1e-6)
+CELLS: Final = _LATE.end
 
 
-def delay(transport: str, result: str) -> Histogram:
-    return Histogram(DELAYED.place(transport, result), DELAYS, 1e-3)
+def duration(transport: str, result: str) -> Seen:
+    of = Histogram(DURATIONS.place(transport, result), SECONDS, 1e-6)
+    return Seen(_TRIED.place(transport, result), of)
 
 
-def late(transport: str, result: str) -> Seen:
-    return Seen(_SEEN.place(transport, result), delay(transport, result))
+def delay(transport: str, result: str) -> Seen:
+    of = Histogram(DELAYED.place(transport, result), DELAYS, 1e-3)
+    return Seen(_LATE.place(transport, result), of)

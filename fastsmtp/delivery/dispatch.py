@@ -201,7 +201,8 @@ class Dispatcher:
                 kept.setdefault(hop.key, []).append(due.id)
                 continue
             queue[events.ACTIVATED] += 1
-            events.LAG.observe(queue, max(now - due.at, 0) / 1000)
+            late = max(now - due.at, 0) / 1000
+            events.LAG_SEEN.observe(queue, late, due.id, time.monotonic())
             self._active += 1
             self._start(held, destination.name, hop, targets)
         for key, ids in kept.items():

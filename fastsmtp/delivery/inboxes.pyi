@@ -35,7 +35,7 @@ class Inboxes:
     def __init__(
         self,
         route: Route,
-        count: Callable[[int, int, float, float], None],
+        count: Callable[[int, int, int, float, float], None],
         clock: Callable[[], float],
         limit: int = 10_000,
         trace: Trace | None = None,

@@ -124,7 +124,8 @@ class LocalDelivery:
             refs += 1
         now = self._clock()
         failed = sum(target.attempts for target in targets)
-        self._count(len(done), failed, now - start, now - envelope.arrived / 1000)
+        delay = now - envelope.arrived / 1000
+        self._count(record.id, len(done), failed, now - start, delay)
         self._trace.applied(record.id, len(done), len(targets))
         return Writes(puts, [], refs, {keys.QUEUE: adds} if adds else {})
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple, Protocol
 
-from fastsmtp.cells import Histogram, Seen
+from fastsmtp.cells import Seen
 from fastsmtp.delivery import counts
 from fastsmtp.delivery.attempt import (
     After,
@@ -172,7 +172,7 @@ class Recorder:
             return [*written, *left]
         for by, arrived in gone:
             age = (terms.now - arrived) / 1000
-            self._tally.count(by.transport, len(by.answers), by.seconds, age)
+            self._tally.count(*(by.id, by.transport, len(by.answers), by.seconds, age))
             self.told.delivered(by)
         for one in made:
             self._count(one, terms.now)
@@ -252,19 +252,17 @@ class Recorder:
     def _count(self, one: _Made, now: int) -> None:
         by, after = one.by, one.after
         deliveries, queue = self.cells
+        id, clock = one.held.id, time.monotonic()
         for changed in after.changed:
             places = _places(by.transport, _result(by, changed))
             deliveries[places.attempts] += 1
-            places.duration.observe(deliveries, by.seconds)
+            places.duration.observe(deliveries, by.seconds, id, clock)
             standing = changed.target.standing
             if standing == Standing.WAITING:
                 queue[events.DEFERRED] += 1
                 continue
             age = now - after.queued.envelope.arrived
-            places.delay.observe(deliveries, max(age, 0) / 1000)
-            if age > counts.NOTED * 1000:
-                seconds = age / 1000
-                places.late.note(deliveries, seconds, one.held.id, time.monotonic())
+            places.delay.observe(deliveries, max(age, 0) / 1000, id, clock)
             if standing == Standing.DELIVERED:
                 queue[events.DELIVERED] += 1
             elif changed.answer.permanent:
@@ -287,9 +285,8 @@ def _may_owe(one: _Made) -> bool:
 
 class _Places(NamedTuple):
     attempts: int
-    duration: Histogram
-    delay: Histogram
-    late: Seen
+    duration: Seen
+    delay: Seen
 
 
 @cache
@@ -298,7 +295,6 @@ def _places(transport: str, result: str) -> _Places:
         counts.ATTEMPTS.place(transport, result),
         counts.duration(transport, result),
         counts.delay(transport, result),
-        counts.late(transport, result),
     )
 
 

@@ -6,7 +6,7 @@ the file of pages (`Pages.name_hooks`), so that a reload never mixes two of them
 
 from typing import Final
 
-from fastsmtp.cells import Histogram, Labelled
+from fastsmtp.cells import Histogram, Labelled, Seen
 
 SLOTS: Final = 16
 """Hooks a configuration may have."""
@@ -23,6 +23,7 @@ ANSWERS: Final = Labelled(0, (("result", RESULTS),))
 TIMEOUTS: Final = Labelled(ANSWERS.end, (("kind", KINDS),))
 DURATION: Final = Histogram(TIMEOUTS.end, EDGES, 1e-6)
 """From the question to its answer, or to the end of patience."""
-SLOT: Final = DURATION.first + DURATION.size
+DURATION_SEEN: Final = Seen(DURATION.first + DURATION.size, DURATION)
+SLOT: Final = DURATION_SEEN.end
 """Cells of one hook."""
 CELLS: Final = SLOTS * SLOT

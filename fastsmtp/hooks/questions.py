@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from fastsmtp.errors import Refused, StoreUnavailable
 from fastsmtp.hooks.body import Body
-from fastsmtp.hooks.counts import ANSWERS, DURATION, RESULTS, TIMEOUTS
+from fastsmtp.hooks.counts import ANSWERS, DURATION_SEEN, RESULTS, TIMEOUTS
 from fastsmtp.hooks.facts import facts
 from fastsmtp.hooks.options import HookOptions
 from fastsmtp.hooks.threads import Threads
@@ -41,6 +41,8 @@ TELL_EVERY: Final = 60.0  # seconds between two lines about the same trouble of 
 
 Function = Callable[..., Any]
 Asked = asyncio.Future[Answer] | Answer
+About = tuple[str, int]
+"""The stage at which is asked, and the id of the message; 0: of none."""
 
 
 class Nonsense(Exception):
@@ -82,22 +84,26 @@ class Hook:
         if stage == "message":
             return lambda session, body: self._message(function, session, body)
         if stage == "rcpt":
-            return lambda session, address: self.ask(
-                stage, function, (facts(session), address)
+            return lambda session, address: self._ask(
+                (stage, session.id), function, (facts(session), address)
             )
         if stage == "connect":
-            return lambda guest: self.ask(stage, function, (facts(guest.session),))
-        return lambda session: self.ask(stage, function, (facts(session),))
+            return lambda guest: self._ask(
+                (stage, 0), function, (facts(guest.session),)
+            )
+        return lambda session: self._ask(
+            (stage, session.id), function, (facts(session),)
+        )
 
     def _message(
         self, function: Function, session: Session, body: InMemory | Spool
     ) -> Asked:
-        known = facts(session)
+        known, about = facts(session), ("message", session.id)
         if isinstance(body, InMemory):
-            return self.ask("message", function, (known, Body(memoryview(body))))
+            return self._ask(about, function, (known, Body(memoryview(body))))
         skip = len(session.head)
         return self._begin(
-            "message",
+            about,
             lambda: self._loop.create_task(self._read(function, known, body, skip)),
         )
 
@@ -110,19 +116,19 @@ class Hook:
             return await self._loop.create_task(Watched(self, function(known, body)))
         return await self._threads.run(function, (known, body))
 
-    def ask(self, stage: str, function: Function, about: tuple[Any, ...]) -> Asked:
+    def _ask(self, about: About, function: Function, told: tuple[Any, ...]) -> Asked:
         if iscoroutinefunction(function):
             return self._begin(
-                stage, lambda: self._loop.create_task(Watched(self, function(*about)))
+                about, lambda: self._loop.create_task(Watched(self, function(*told)))
             )
-        return self._begin(stage, lambda: self._threads.run(function, about))
+        return self._begin(about, lambda: self._threads.run(function, told))
 
-    def _begin(self, stage: str, start: Callable[[], asyncio.Future[Any]]) -> Asked:
+    def _begin(self, about: About, start: Callable[[], asyncio.Future[Any]]) -> Asked:
         if self.running >= self.options.at_most:
-            self._count("busy", 0.0)
+            self._count("busy", 0.0, about)
             self.tell("busy", TimeoutError(f"{self.running} questions are open"))
-            return self._failed(stage, "busy")
-        question = Question(self, stage, start())
+            return self._failed(about[0], "busy")
+        question = Question(self, about, start())
         self._open[question] = self._loop.time() + self.options.deadline
         if self._timer is None:
             self._timer = self._loop.call_later(self.options.deadline, self._look)
@@ -146,8 +152,9 @@ class Hook:
 
     # what comes of it
 
-    def ended(self, stage: str, work: asyncio.Future[Any], seconds: float) -> Answer:
+    def ended(self, about: About, work: asyncio.Future[Any], seconds: float) -> Answer:
         """The answer of what has ended. Raises `StoreUnavailable`."""
+        stage = about[0]
         try:
             answer = self._understood(stage, work)
         except StoreUnavailable:
@@ -157,14 +164,15 @@ class Hook:
         except Exception as raised:
             error = raised
         else:
-            self._count(kind(answer), seconds)
+            self._count(kind(answer), seconds, about)
             return answer
-        self._count("error", seconds)
+        self._count("error", seconds, about)
         self.tell("error", error)
         return self._failed(stage, f"{type(error).__name__}: {error}")
 
-    def late(self, stage: str, seconds: float) -> Answer:
-        self._count("timeout", seconds)
+    def late(self, about: About, seconds: float) -> Answer:
+        stage = about[0]
+        self._count("timeout", seconds, about)
         self._cells[TIMEOUTS.place("deadline")] += 1
         text = f"{stage} gave no answer within {self.options.deadline:g} s"
         self.tell("timeout", TimeoutError(text))
@@ -203,9 +211,9 @@ class Hook:
         text = "Cannot be checked now, try again later"
         return Refused(code, "4.3.0", text, "policy_hook", cause)
 
-    def _count(self, result: str, seconds: float) -> None:
+    def _count(self, result: str, seconds: float, about: About) -> None:
         self._cells[self._places[result]] += 1
-        DURATION.observe(self._cells, seconds)
+        DURATION_SEEN.observe(self._cells, seconds, about[1], monotonic())
 
     def tell(self, what: str, error: Exception) -> None:
         """Once a minute for each kind of trouble; metrics count all."""
@@ -225,11 +233,11 @@ class Hook:
 class Question:
     """answer  what the session waits for; cancelled when its client is gone"""
 
-    __slots__ = ("_began", "_hook", "_stage", "_work", "answer")
+    __slots__ = ("_about", "_began", "_hook", "_work", "answer")
 
-    def __init__(self, hook: Hook, stage: str, work: asyncio.Future[Any]) -> None:
+    def __init__(self, hook: Hook, about: About, work: asyncio.Future[Any]) -> None:
         loop = work.get_loop()
-        self._hook, self._stage, self._work = hook, stage, work
+        self._hook, self._about, self._work = hook, about, work
         self._began = monotonic()
         self.answer: asyncio.Future[Answer] = loop.create_future()
         hook.running += 1
@@ -239,7 +247,7 @@ class Question:
     def late(self) -> None:
         if not self.answer.done():
             seconds = monotonic() - self._began
-            self.answer.set_result(self._hook.late(self._stage, seconds))
+            self.answer.set_result(self._hook.late(self._about, seconds))
         self._work.cancel()
 
     def _left(self, answer: asyncio.Future[Answer]) -> None:
@@ -254,7 +262,7 @@ class Question:
             return
         seconds = monotonic() - self._began
         try:
-            self.answer.set_result(self._hook.ended(self._stage, work, seconds))
+            self.answer.set_result(self._hook.ended(self._about, work, seconds))
         except StoreUnavailable as error:
             self.answer.set_exception(error)
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastsmtp.cells import Histogram, Labelled
+from fastsmtp.cells import Histogram, Labelled, Seen
 
 EVENTS: Final = (
     *("enqueued", "activated", "deferred", "delivered", "bounced"),
@@ -27,7 +27,9 @@ LAG: Final = Histogram(
 )
 """From the time an entry was due to the start of its attempt."""
 
-ACTIVE: Final = LAG.first + LAG.size
+LAG_SEEN: Final = Seen(LAG.first + LAG.size, LAG)
+
+ACTIVE: Final = LAG_SEEN.end
 ACTIVE_CELLS: Final = 11
 """Gauges, one row for each state that what is active rests in: octets, the oldest
 arrival (seconds), messages by age; see `queue.actives`."""

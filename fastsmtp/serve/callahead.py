@@ -172,7 +172,7 @@ class CallAhead:
         task = self._asking.get(name)
         if task is None:
             asker = (cast("Client", session.peer).who, session.queue_id)
-            task = asyncio.ensure_future(self._find(asker, address))
+            task = asyncio.ensure_future(self._find(asker, address, session.id))
             self._asking[name] = task
             task.add_done_callback(lambda task: self._asked(name, task))
         try:
@@ -211,8 +211,8 @@ class CallAhead:
             del self._known[next(iter(self._known))]
         self._known[name] = Known(exists, self._clock() + kept)
 
-    async def _find(self, asker: tuple[Peer, str], address: str) -> bool:
-        """Whether it exists. Raises `Silence`."""
+    async def _find(self, asker: tuple[Peer, str], address: str, id: int) -> bool:
+        """Whether it exists; asked for message `id`. Raises `Silence`."""
         next_hop = self._ways.relaying.next_hop(self._options.sender, address)
         hop = self._hops.get(next_hop.key)
         if hop is None:
@@ -227,8 +227,9 @@ class CallAhead:
             # TimeoutError is an OSError; so is what TLS raises
             raise self._left_alone(hop, next_hop, str(error)) from None
         finally:
-            took = time.monotonic() - began
-            counts.CALL_AHEAD_SECONDS.observe(self._cells, took)
+            now = time.monotonic()
+            took = now - began
+            counts.CALL_AHEAD_SEEN.observe(self._cells, took, id, now)
         self._report.recipient_asked(
             asked_of(asker, address, next_hop, said, int(took * 1e6))
         )

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastsmtp.cells import Histogram, Labelled
+from fastsmtp.cells import Histogram, Labelled, Seen
 
 RESULTS: Final = ("accept", "reject", "defer", "error")
 """error: a list could not be asked, and nothing else decided."""
@@ -26,4 +26,5 @@ REMEMBERED: Final = (HIT, MISS, STALE)
 CALL_AHEAD_CACHE: Final = Labelled(
     CALL_AHEAD_SECONDS.first + CALL_AHEAD_SECONDS.size, (("result", REMEMBERED),)
 )
-CELLS: Final = CALL_AHEAD_CACHE.end
+CALL_AHEAD_SEEN: Final = Seen(CALL_AHEAD_CACHE.end, CALL_AHEAD_SECONDS)
+CELLS: Final = CALL_AHEAD_SEEN.end

@@ -30,6 +30,7 @@ class Reception:
     submission  for sessions that have logged in; None: they are like any other
     strained  the machine is behind: `greedy` clients get no new transaction
     longest_hold  milliseconds for which mail may be held (RFC 4865)
+    cells     of `smtp.counts`
     trace     told what becomes of mail here
     """
 
@@ -48,7 +49,7 @@ class Reception:
         resolve: Callable[[str], Verdict],
         report: Report,
         clock: Clock,
-        checks: Checks = ...,
+        cells: memoryview[int],
     ) -> None: ...
     def hello(self, session: Session) -> Answer: ...
     def auth(

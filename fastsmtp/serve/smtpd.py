@@ -149,8 +149,9 @@ class Smtpd:
         strangers = self._strangers = Strangers(terms.asked, self.clock, dns)
         checks = strangers.checks + terms.checks
         self.reception = Reception(
-            *(terms.hostname, store, resolve, report, self.clock), checks
+            *(terms.hostname, store, resolve, report, self.clock, terms.cells)
         )
+        self.reception.checks = checks
         self.reception.logins = terms.logins
         self.reception.submission = terms.submission
         self.reception.longest_hold = int(terms.options.max_future_release * 1000)

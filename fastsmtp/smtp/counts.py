@@ -5,7 +5,7 @@ from itertools import product
 from typing import Final, get_args
 
 from fastsmtp.cells import OCTETS, SECONDS, Histogram, Labelled, Seen
-from fastsmtp.errors import Reason
+from fastsmtp.errors import Reason, Trouble
 from fastsmtp.smtp.commands import VERBS
 from fastsmtp.smtp.letter import STAGES as SENDING
 
@@ -49,11 +49,30 @@ DURATIONS: Final = Labelled(
 )
 """From the arrival of a command to its reply; `duration(...)` is one histogram."""
 ACCEPT_SEEN: Final = Seen(DURATIONS.end, ACCEPT)
-CELLS: Final = ACCEPT_SEEN.end
+RECEIVE_SEEN: Final = Seen(ACCEPT_SEEN.end, RECEIVE)
+ABOUT_MAIL: Final = ("MAIL", "RCPT", "DATA", "BDAT", "eod")
+"""Commands that belong to a message, whose id is the exemplar of how long they took."""
+SPOKEN: Final = Labelled(
+    RECEIVE_SEEN.end,
+    (("command", ABOUT_MAIL), ("code_class", CLASSES)),
+    (len(DURATION_EDGES) + 1) * 3,
+)
+ADMISSION: Final = Labelled(SPOKEN.end, (("reason", (*get_args(Trouble), "share")),))
+"""Transactions that were turned away at MAIL for no fault of the client; share: the
+machine is behind, and the client's network has more than most."""
+CELLS: Final = ADMISSION.end
 
 
 def duration(command: str, code_class: str) -> Histogram:
     return Histogram(DURATIONS.place(command, code_class), DURATION_EDGES, 1e-6)
+
+
+def spoken(command: str, code_class: str) -> Histogram | Seen:
+    """The same, with exemplars where a command belongs to a message."""
+    of = duration(command, code_class)
+    if command not in ABOUT_MAIL:
+        return of
+    return Seen(SPOKEN.place(command, code_class), of)
 
 
 def durations() -> "dict[tuple[str, str], Histogram]":

@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple, Protocol
 
+from fastsmtp.errors import Excuse
+
 Done = Callable[[Exception | None], None]
 """Called once, on the event loop: None is durable, an error is "never will be"."""
 
@@ -307,7 +309,7 @@ class Store(Protocol):
         the last; a hint only. Returns the function that ends the watch."""
         ...
 
-    def healthy(self) -> str | None:
+    def healthy(self) -> Excuse | None:
         """None, or why the door should answer 4xx. No IO, no allocation."""
         ...
 

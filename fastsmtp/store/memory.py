@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fastsmtp.errors import Conflict, Damaged, Misused, StoreUnavailable
+from fastsmtp.errors import Conflict, Damaged, Excuse, Misused, StoreUnavailable
 from fastsmtp.store.base import (
     NO_ADDS,
     NOTHING,
@@ -374,8 +374,8 @@ class MemoryStore:
         for changed in tuple(self._watchers[part]):
             changed()
 
-    def healthy(self) -> str | None:
-        return self.trouble
+    def healthy(self) -> Excuse | None:
+        return None if self.trouble is None else Excuse("disk", self.trouble)
 
     def _check_healthy(self) -> None:
         if self.trouble is not None:

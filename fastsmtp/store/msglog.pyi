@@ -85,6 +85,10 @@ class LogWriter:
         """The last flushes since the last call, at most 1024, oldest first:
         (microseconds of write and fdatasync, records, octets)."""
 
+    def count_flushes(self, cells: memoryview[int]) -> None:
+        """Add the same to cells of `store.counts`: how long they took, how long the
+        first record of each waited, how many there were. `ValueError`: too few."""
+
     def sync(self) -> int:
         """Wait, without the interpreter lock, until all that was appended or finished
         is settled; returns the last ticket. For tools and tests, not for a loop."""

@@ -7,7 +7,7 @@ matters; `Kind` and ids are as everywhere, so all that stands above runs unchang
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from fastsmtp.errors import StoreUnavailable
+from fastsmtp.errors import Excuse, StoreUnavailable
 from fastsmtp.store.base import (
     NO_ADDS,
     NOTHING,
@@ -115,7 +115,7 @@ class NullStore:
     def watch(self, part: int, changed: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
 
-    def healthy(self) -> str | None:
+    def healthy(self) -> Excuse | None:
         return None
 
     async def close(self) -> None: ...

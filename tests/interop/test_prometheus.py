@@ -9,7 +9,8 @@ import re
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ class Story(NamedTuple):
     listed: list[dict[str, Any]]
     top: list[dict[str, Any]]
     known: dict[str, dict[str, float]]
+    known_by_why: Callable[[str], str]
 
 
 def known(prometheus: Prometheus) -> dict[str, dict[str, float]]:
@@ -94,7 +96,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
                 20,
                 "a scrape of the smaller queue",
             )
-        yield Story(prometheus, begun, grown, time.time(), listed, top, depth)
+        why = partial(mail.server.command, "why")
+        yield Story(prometheus, begun, grown, time.time(), listed, top, depth, why)
 
 
 def values(story: Story, one: Asked) -> list[float]:
@@ -143,6 +146,27 @@ def test_the_shape_is_what_queue_top_says(story: Story) -> None:
     assert sum(mine.values()) == sum(ages.values()) == len(story.listed)
     young = ("1m", "5m")
     assert sum(mine[a] for a in young) == sum(ages[a] for a in young)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("smtp_accept_duration", "smtp_data_receive_duration"),
+        *("smtp_command_duration", "check_duration", "queue_lag"),
+        *("delivery_duration", "delivery_delay"),
+        *("store_commit_duration", "store_sync_duration"),
+    ],
+)
+def test_points_are_messages_that_why_knows(story: Story, name: str) -> None:
+    found = story.prometheus.ask(
+        "query_exemplars",
+        query=f"fastsmtp_{name}_seconds_bucket",
+        start=story.begun,
+        end=story.ended,
+    )
+    labels = [one["labels"] for each in found for one in each["exemplars"]]
+    id = labels[-1]["queue_id"]
+    assert id in story.known_by_why(id)
 
 
 def test_rules_have_values(story: Story) -> None:

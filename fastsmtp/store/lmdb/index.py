@@ -147,6 +147,16 @@ class Pages(NamedTuple):
     free: int
 
 
+class Readers(NamedTuple):
+    """slots   in use at this moment: transactions take microseconds, so mostly few
+    most    that were in use at one time since the first process opened the index
+    behind  how many transactions ago the oldest began that is still open"""
+
+    slots: int
+    most: int
+    behind: int
+
+
 _META_PAGES: Final = 2
 
 
@@ -375,12 +385,13 @@ class Index:
         free = max(0, info["last_pgno"] + 1 - _META_PAGES - count)
         return Pages(info["map_size"], count * size, free)
 
-    def readers(self) -> tuple[int, int]:
-        """(slots in use, how many transactions the oldest reader is behind)."""
+    def readers(self) -> Readers:
+        """Who reads it, in all processes."""
         rows = [line.split() for line in self.env.readers().splitlines()[1:]]
         seen = [int(row[2]) for row in rows if len(row) == 3 and row[2].isdigit()]
-        last = self.env.info()["last_txnid"]
-        return len(rows), last - min(seen, default=last)
+        info = self.env.info()
+        last = info["last_txnid"]
+        return Readers(len(rows), info["num_readers"], last - min(seen, default=last))
 
     def epoch(self) -> int:
         with self.env.begin(db=self.meta) as txn:

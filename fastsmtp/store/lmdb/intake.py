@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from fastsmtp.errors import StoreUnavailable
+from fastsmtp.errors import Excuse, StoreUnavailable
 from fastsmtp.store.base import Done, Kind
-from fastsmtp.store.counts import LOG_BATCH, LOG_SYNC, Count
+from fastsmtp.store.counts import Count
 from fastsmtp.store.msglog import LogWriter
 from fastsmtp.store.msglog import Spool as LogSpool
 from fastsmtp.store.options import StoreOptions
@@ -29,6 +29,7 @@ _MARK_EVERY: Final = 0.02  # seconds between two marks of progress
 _WARY: Final = 2.0  # seconds after a failure in which no mail is taken
 _WRITING: Final = 0.002  # seconds between looks whether a large body is in its file
 _BATCH: Final = 16  # records that are flushed before a turn of the loop has ended
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _NO_SEGMENT: Final = "no segment can be opened"
 _NOT_WRITTEN: Final = "a record was not written"
 
@@ -128,7 +129,7 @@ class Intake:
         self._octets_applied = 0
         self._messages_applied = 0
         self._visible: list[tuple[Place, asyncio.Future[None]]] = []
-        self._failure = ""  # the last one, and when it was met
+        self._failure: Excuse | None = None  # the last one, and when it was met
         self._failed_at = -_WARY
         self._loop.add_reader(self.writer.fileno(), self._collect)
 
@@ -173,7 +174,7 @@ class Intake:
 
     def _refusal(self, what: str, number: int) -> StoreUnavailable:
         self._failure, self._failed_at = _reason(what, number), self._loop.time()
-        if number in (errno.ENOSPC, errno.EDQUOT):
+        if number in _FULL:
             self._cells[Count.LOG_ERRORS_DISK_FULL] += 1
         else:
             self._cells[Count.LOG_ERRORS_IO] += 1
@@ -229,9 +230,7 @@ class Intake:
             self._loop.call_soon(done, None)  # after the position was told
 
     def _progress(self, place: Place) -> None:
-        for micros, records, _ in self.writer.flushes():
-            LOG_SYNC.observe(self._cells, micros * 1e-6)
-            LOG_BATCH.observe(self._cells, records)
+        self.writer.count_flushes(self._cells)
         if place == self.durable:
             return
         self.durable = place
@@ -321,7 +320,7 @@ class Intake:
         with contextlib.suppress(StoreUnavailable):
             self.submit(id, Kind.BLOB, b"", b"", b"", _nobody)
 
-    def trouble(self) -> str | None:
+    def trouble(self) -> Excuse | None:
         """Why records cannot be taken at present; no IO.
 
         A log that failed stays in trouble for a little: on a full disk a new segment
@@ -332,9 +331,10 @@ class Intake:
         if self._loop.time() - self._failed_at < _WARY:
             return self._failure
         if self.unapplied > self._options.unapplied_bytes:
-            return "the keeper is too far behind: unapplied octets"
+            text = "the keeper is too far behind: unapplied octets"
+            return Excuse("unapplied", text)
         if self._marks and self.oldest() > self._options.unapplied_age:
-            return "the keeper is too far behind: unapplied age"
+            return Excuse("unapplied", "the keeper is too far behind: unapplied age")
         return None
 
     async def close(self) -> None:
@@ -354,8 +354,9 @@ class Intake:
             future.cancel()
 
 
-def _reason(what: str, number: int) -> str:
-    return f"the message log failed: {what}: {os.strerror(number)}"
+def _reason(what: str, number: int) -> Excuse:
+    text = f"the message log failed: {what}: {os.strerror(number)}"
+    return Excuse("disk" if number in _FULL else "log", text)
 
 
 def _nobody(error: Exception | None) -> None:

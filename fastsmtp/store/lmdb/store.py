@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import lmdb
 
-from fastsmtp.errors import Damaged, Misused, StoreUnavailable
+from fastsmtp.errors import Damaged, Excuse, Misused, StoreUnavailable
 from fastsmtp.store.base import (
     NO_ADDS,
     NOTHING,
@@ -66,7 +66,7 @@ class LmdbStore:
         self._vitals: Vitals | None = None
         self._counter = 0
         self._watches: dict[int, list[Callable[[], None]]] = {}
-        self._reason: str | None = None
+        self._reason: Excuse | None = None
 
     # opening and closing
 
@@ -318,14 +318,14 @@ class LmdbStore:
         for changed in tuple(self._watches.get(part, ())):
             changed()
 
-    def healthy(self) -> str | None:
+    def healthy(self) -> Excuse | None:
         return self._reason
 
     def behind(self) -> float:
         """How far mail accepted here is from being visible; at 1.0 none is taken."""
         return 0.0 if self._intake is None else self._intake.behind()
 
-    def judge(self, reason: str | None) -> None:
+    def judge(self, reason: Excuse | None) -> None:
         """What `healthy` says from now on."""
         self._reason = reason
 

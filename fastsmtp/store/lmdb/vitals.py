@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
+from fastsmtp.errors import Excuse
 from fastsmtp.store.counts import Count
 from fastsmtp.store.lmdb.index import Index
 from fastsmtp.store.lmdb.intake import Intake
@@ -33,7 +34,7 @@ class Patient(Protocol):
 
     def next_id(self) -> int: ...
 
-    def judge(self, reason: str | None) -> None: ...
+    def judge(self, reason: Excuse | None) -> None: ...
 
     def trim_files(self) -> None: ...
 
@@ -89,14 +90,15 @@ class Vitals:
             self._intake.probe(self._store.next_id())
         self._store.judge(self._reason())
 
-    def _reason(self) -> str | None:
+    def _reason(self) -> Excuse | None:
         writer, options = self._writer, self._store.options
         if writer is not None and (writer.failed or writer.trouble):
             return writer.failed or writer.trouble
         if self._space.free < options.min_free:
-            return "the disk is nearly full"
+            return Excuse("disk", "the disk is nearly full")
         if self._space.map_used > _MAP_FULL * options.map_size:
-            return "the index is nearly full: raise store.map_size"
+            text = "the index is nearly full: raise store.map_size"
+            return Excuse("index", text)
         return self._intake.trouble()
 
     def _measure(self) -> Space:
@@ -110,7 +112,8 @@ class Vitals:
         cells[Count.DISK_FREE], cells[Count.DISK_FREE_INODES] = free, inodes
         cells[Count.MAP_SIZE], cells[Count.MAP_USED] = pages.map_size, pages.used
         cells[Count.FREE_PAGES] = pages.free
-        cells[Count.READERS], cells[Count.OLDEST_READER] = index.readers()
+        readers = index.readers()
+        cells[Count.READERS], cells[Count.OLDEST_READER] = readers.most, readers.behind
         if self._questions % _ROWS == 0:
             rows = index.segments().values()
             live = sum(row.live for row in rows)

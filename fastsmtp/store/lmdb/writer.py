@@ -26,8 +26,8 @@ from typing import Any, Protocol
 
 import lmdb
 
-from fastsmtp.errors import StoreUnavailable
-from fastsmtp.store.counts import INDEX_BATCH, INDEX_COMMIT, Count
+from fastsmtp.errors import Excuse, StoreUnavailable, Trouble
+from fastsmtp.store.counts import INDEX_BATCH, INDEX_COMMIT, INDEX_SYNC, Count
 from fastsmtp.store.lmdb.index import Index, fault, is_disk_full, is_fatal, meaning
 from fastsmtp.store.lmdb.reserve import Reserve
 
@@ -98,8 +98,8 @@ class Writer(threading.Thread):
         self.interval = interval
         self.changed = changed
         self.fatal: Callable[[str], None] | None = None
-        self.trouble: str | None = None  # the last commit failed, and why
-        self.failed: str | None = None  # a sync failed: for good
+        self.trouble: Excuse | None = None  # the last commit failed, and why
+        self.failed: Excuse | None = None  # a sync failed: for good
         self._cells = cells
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
@@ -223,6 +223,7 @@ class Writer(threading.Thread):
             if jobs:
                 self._work(txn, jobs)
             more = feed.step(txn) if feed is not None else False
+            worked = time.monotonic()
             txn.commit()
         except Exception as error:
             if txn is not None:
@@ -230,6 +231,7 @@ class Writer(threading.Thread):
             if feed is not None:
                 feed.aborted()
             return meaning(error, self.index.path)
+        INDEX_SYNC.observe(self._cells, time.monotonic() - worked)
         self._committed(jobs, feed, more, started)
         return None
 
@@ -276,7 +278,8 @@ class Writer(threading.Thread):
         self._tell(jobs, None, set())
 
     def _note(self, error: Exception) -> None:
-        self.trouble = str(fault(error))
+        kind: Trouble = "disk" if is_disk_full(error) else "index"
+        self.trouble = Excuse(kind, str(fault(error)))
         if isinstance(error, lmdb.MapFullError):
             self._cells[Count.INDEX_ERRORS_FULL] += 1
         elif is_disk_full(error):
@@ -284,7 +287,7 @@ class Writer(threading.Thread):
         else:
             self._cells[Count.INDEX_ERRORS_IO] += 1
         if is_fatal(error) and self.failed is None:
-            self.failed = f"the disk of the index failed: {error}"
+            self.failed = Excuse("index", f"the disk of the index failed: {error}")
             fatal = self.fatal
             if fatal is not None:
                 self._soon(fatal, self.failed)
