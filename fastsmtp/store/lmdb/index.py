@@ -231,7 +231,7 @@ class Index:
     def __init__(self, data: Path, options: StoreOptions, *, readonly: bool) -> None:
         self.path = data / "index"
         self.readonly = readonly
-        if (data / UNFINISHED).exists():
+        if os.path.exists(data / UNFINISHED):  # False, too, where we may not look
             raise StoreUnavailable(f"{data} is a backup that was not finished")
         if readonly and not (self.path / "data.mdb").exists():
             raise StoreUnavailable(f"{self.path} does not exist")
