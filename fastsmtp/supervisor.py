@@ -48,7 +48,8 @@ END: Final = b"."
 LEAVE: Final = b"-"
 HOLD: Final = b"~"
 TAKE: Final = b"+"
-COMMAND: Final = (sys.executable, "-m", "fastsmtp.worker")
+COMMAND: Final = (sys.executable, "-P", "-m", "fastsmtp.worker")
+"""-P: nothing is imported from the folder that the server was started in."""
 
 
 class Orders(msgspec.Struct, frozen=True):

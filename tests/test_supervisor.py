@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -31,6 +32,20 @@ def framed(data: bytes) -> int:
     os.write(ours, data)
     os.close(ours)
     return theirs
+
+
+@pytest.mark.slow
+def test_a_worker_imports_nothing_from_the_folder_it_is_started_in(
+    tmp_path: Path,
+) -> None:
+    """Root may start the server in anybody's folder, or in that of another version."""
+    for name in ("fastsmtp.py", "uvloop.py", "msgspec.py"):
+        (tmp_path / name).write_text("raise SystemExit('from here')")
+    orders = framed(b"")  # none: it ends at once
+    command = [*supervisor.COMMAND, str(orders)]
+    done = subprocess.run(command, cwd=tmp_path, pass_fds=[orders], timeout=60)
+    os.close(orders)
+    assert done.returncode == 0
 
 
 def test_a_worker_reads_its_orders_from_the_pipe() -> None:
