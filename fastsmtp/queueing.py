@@ -83,9 +83,10 @@ class Told:
 
     def _traced(self, by: Attempt, address: str, answer: Answer) -> None:
         if self._trace.on:
+            text = f"{answer.enhanced} {answer.text}".lstrip()
             self._trace.attempt(
                 *(by.id, address, by.hop, by.host),
-                *(answer.code, answer.text, int(by.seconds * 1000)),
+                *(answer.code, text, int(by.seconds * 1000)),
             )
 
     def notified(self, about: int, notice: Notice) -> None:

@@ -173,6 +173,15 @@ def test_recipients_are_deleted_one_by_one(file: Path, capsys: Output) -> None:
     assert main(["verify", "-c", str(file)]) == 0
 
 
+def test_retry_leaves_what_is_on_hold_and_says_so(file: Path, capsys: Output) -> None:
+    assert do(file, "hold", "--all", "--yes") == 0
+    capsys.readouterr()
+    assert do(file, "retry", "--domain", "y.test", "--yes") == 0
+    said = capsys.readouterr()
+    assert said.out.endswith("0 messages due now\n")
+    assert said.err == "2 on hold (`queue release`), or due already\n"
+
+
 def test_a_message_that_nobody_wrote(file: Path, capsys: Output) -> None:
     assert do(file, "delete", queue_id(99), "--yes") == 0
     assert "no such message in the queue\n" in capsys.readouterr().out

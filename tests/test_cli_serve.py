@@ -66,5 +66,5 @@ def test_a_user_that_is_not_there(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file.write_text('user = "nobody-of-this-name"\n' + file.read_text())
-    assert main(["serve", "-c", str(file)]) == 1
-    assert "there is no such user" in capsys.readouterr().err
+    assert main(["serve", "-c", str(file)]) == 2
+    assert "is no user of this machine" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,10 @@ def test_a_generated_password_is_printed_and_works(file: Path, capsys: Output) -
         (["user", "add", "b@example.test"], 2, "--password-stdin"),
         (["mail", "list", "b@example.test"], 1, "has no account"),
         (["mail", "list", ALICE, "--mailbox", "Nope"], 1, "there are INBOX, Drafts"),
+        (["mail", "list", ALICE, "--limit", "-5"], 2, "is not a number above 0"),
+        (["why", ALICE, "--limit", "0"], 2, "is not a number above 0"),
+        (["drain", "--wait", "-1"], 2, "--wait -1 is no number of seconds"),
+        (["queue", "suspend", "not a domain"], 2, "parts are letters, digits"),
         (["mail", "show", ALICE, "7"], 1, "has no message 7 in INBOX"),
         (["mail", "show", ALICE, "99999999999"], 1, "has no message"),
         (["mail", "import", ALICE, "absent"], 1, "absent: No such file"),
@@ -155,6 +160,7 @@ def test_a_generated_password_is_printed_and_works(file: Path, capsys: Output) -
         (["queue", "show", "nonsense"], 2, "is not a queue id"),
         (["queue", "show", "0000000000000"], 1, "is not in the queue"),
         (["queue", "list", "--older", "soon"], 2, "is not a duration"),
+        (["queue", "list", "--older", "5 m"], 2, 'unit "m"; there are ms, s,'),
         (["backup", "."], 1, "is not empty"),
     ],
 )
@@ -393,6 +399,16 @@ def test_an_empty_queue(file: Path, capsys: Output) -> None:
     assert do(file, "queue", "list") == 0
     assert capsys.readouterr().out == "nothing waits\n"
     assert rows(file, capsys, "queue", "list", "--state", "hold") == []
+
+
+def test_data_of_somebody_else(
+    file: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(file, ALICE)
+    monkeypatch.setattr(os, "access", lambda *_asked, **_how: False)
+    for words in (("user", "list"), ("queue", "list"), ("why", ALICE)):
+        assert do(file, *words) == 1
+        assert "run this as the user that serves" in capsys.readouterr().err
 
 
 def test_backup(file: Path, capsys: Output) -> None:

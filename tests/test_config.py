@@ -1,5 +1,7 @@
 """The configuration: what is read, and each sentence about a mistake once."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -74,14 +76,22 @@ def test_domains_are_lower_cased(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "text", "allowed"),
     [
-        ('max_message_size = "50 XB"', 'has the unknown unit "XB"', '"50 MiB"'),
+        (
+            'max_message_size = "50 XB"',
+            'has the unknown unit "XB"; there are KiB, KB, …',
+            '"50 MiB"',
+        ),
         ('max_message_size = "large"', "is not a size", 'at least "64 KiB"'),
         ("max_message_size = 1", "is too small", 'at least "64 KiB"'),
         ('max_line = "0.3 B"', "is not a whole number of octets", "octets"),
         ("max_line = 1.5", "is not a whole number", "octets"),
         ("max_errors = true", "is not a whole number", "at least 1"),
         ("max_errors = 0", "is too small", "at least 1"),
-        ('command_timeout = "5 minutes"', 'has the unknown unit "minutes"', "5 min"),
+        (
+            'command_timeout = "5 minutes"',
+            'has the unknown unit "minutes"; there are ms, s, sec, min, h, d, w',
+            "5 min",
+        ),
         ('command_timeout = "soon"', "is not a duration", "5 min"),
         ("command_timeout = inf", "is not a duration", "5 min"),
         ("command_timeout = false", "is not a duration", "5 min"),
@@ -284,6 +294,37 @@ def test_folders(tmp_path: Path) -> None:
     write(tmp_path, "").with_name("data").write_text("")
     problem = only(tmp_path, SMALL)
     assert (problem.key, problem.text) == ("data", "is a file, not a folder")
+
+
+def test_a_folder_that_one_may_not_look_into_is_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`user list` by somebody else: data has mode 0700, and run is in it."""
+    path, real = write(tmp_path, SMALL), Path.stat
+
+    def stat(self: Path, **how: bool) -> os.stat_result:
+        if self.name == "run":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return real(self, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert load(path, {}).run == tmp_path / "data" / "run"
+
+
+def test_only_who_serves_needs_its_user_and_certificates(tmp_path: Path) -> None:
+    text = 'user = "nobody-has-this-name"\n' + SMALL
+    pair = '{ certificate = "absent.crt", key = "absent.key" }'
+    path = write(tmp_path, f"{text}[tls]\ncertificates = [{pair}]\n")
+    config, found = check(path, {})
+    assert config is None
+    assert [(problem.key, problem.text) for problem in found] == [
+        ("user", "is no user of this machine"),
+        (
+            "tls.certificates[0].certificate",
+            "cannot be read: No such file or directory",
+        ),
+    ]
+    assert load(path, {}).hostname == "mx.example.test"
 
 
 def test_run_path_fits_a_socket(tmp_path: Path) -> None:

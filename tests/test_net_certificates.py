@@ -144,6 +144,9 @@ def spoil(which: str, good: CertificatePair, folder: Path) -> str:
         pair(folder, "x.test", stem="x")
         good.key.write_bytes((folder / "x.key").read_bytes())
         return f"tls.key: is not the key of {good.certificate}"
+    if which == "a key of another kind":
+        good.key.write_bytes(ed25519())
+        return f"tls.key: is not the key of {good.certificate}"
     if which == "no certificate":
         good.certificate.write_text("hello")
         return "tls.crt: holds no PEM certificate"
@@ -152,6 +155,17 @@ def spoil(which: str, good: CertificatePair, folder: Path) -> str:
         return "tls.key: holds no PEM private key"
     good.key.write_bytes(locked(good.key.read_bytes()))
     return "tls.key: is locked with a passphrase"
+
+
+def ed25519() -> bytes:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 def locked(pem: bytes) -> bytes:
@@ -164,7 +178,14 @@ def locked(pem: bytes) -> bytes:
     )
 
 
-BAD = ["missing", "another key", "no certificate", "no key", "locked"]
+BAD = [
+    "missing",
+    "another key",
+    "a key of another kind",
+    "no certificate",
+    "no key",
+    "locked",
+]
 
 
 @pytest.mark.parametrize("which", BAD)

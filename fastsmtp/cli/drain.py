@@ -6,10 +6,11 @@ and the queue goes on. `--undo` takes mail again; so does a restart.
 
 import argparse
 import asyncio
+import math
 import time
 from typing import Final
 
-from fastsmtp.cli import FAILED, OK
+from fastsmtp.cli import FAILED, MISUSED, OK, Failure
 from fastsmtp.cli.terminal import config_argument
 from fastsmtp.config import Config
 
@@ -31,6 +32,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from fastsmtp.cli.remote import running_config
 
+    if not 0 <= args.wait < math.inf:
+        raise Failure(f"--wait {args.wait:g} is no number of seconds", code=MISUSED)
     _, running = running_config(args.config)
     return asyncio.run(_drain(running, args.undo, args.wait))
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastsmtp.cli import OK, Failure
+from fastsmtp.cli import MISUSED, OK, Failure
 from fastsmtp.cli.terminal import (
     config_argument,
     json_argument,
@@ -40,9 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("uid", metavar="UID", type=int, help="as `mail list` gives it")
     out.add_argument("target", metavar="TARGET")
     into.add_argument("source", metavar="SOURCE")
-    listed.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="only the last N"
-    )
+    listed.add_argument("--limit", type=int, metavar="N", help="only the last N")
     json_argument(listed)
 
 
@@ -51,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = config.load(config.find(args.config))
     if args.what == "list":
+        if args.limit is not None and args.limit < 1:
+            raise Failure(f"--limit {args.limit} is not a number above 0", code=MISUSED)
         return asyncio.run(_list(loaded, args))
     if args.what == "show":
         return asyncio.run(_show(loaded, args))
@@ -101,7 +101,7 @@ async def _rows(
 
     async with reading(config) as store:
         contents = await Contents.open(store, args.address, args.mailbox)
-        async for uid, email in contents.emails(args.limit):
+        async for uid, email in contents.emails(args.limit or 0):
             head = await contents.start(email)
             yield {
                 "uid": uid,

@@ -8,6 +8,7 @@ from typing import Any, Final
 from fastsmtp.cli import OK, Failure
 from fastsmtp.cli.choosing import (
     being_tried,
+    counted,
     filter_arguments,
     numbers,
     searching,
@@ -180,9 +181,8 @@ def _print(found: dict[str, Any]) -> None:
         print(plain(f"to:       {target['recipient']}: {target['standing']}"))
         if said := _said(target, RCPT_PARAMETERS):
             print(plain(f"          with {said}"))
-        print(
-            f"          {target['attempts']} attempts, next {target['due'] or 'none'}"
-        )
+        tried = counted(target["attempts"], "attempt")
+        print(f"          {tried}, next {target['due'] or 'none'}")
         if target["hop"]:
             print(plain(f"          goes to {target['hop']}"))
         if target["error"]:

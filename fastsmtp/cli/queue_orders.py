@@ -30,12 +30,13 @@ DONE: Final = {
     "move": "moved",
 }
 LEFT: Final = {
-    "gone": "had gone meanwhile",
-    "changed": "had changed meanwhile and were left alone",
-    "active": "are being tried at this moment and were left alone",
-    "same": "were so already",
-    "damaged": "cannot be read",
+    "gone": "gone meanwhile",
+    "changed": "changed meanwhile and left alone",
+    "active": "being tried at this moment and left alone",
+    "same": "so already",
+    "damaged": "that cannot be read",
 }
+SAME: Final = {"retry": "on hold (`queue release`), or due already"}
 
 
 async def order(config: Config, args: argparse.Namespace) -> int:
@@ -127,7 +128,8 @@ def _tell(sums: dict[str, int], args: argparse.Namespace) -> int:
         print(json.dumps({"action": args.what, **sums}))
     else:
         print(f"{counted(sums.get('done', 0), 'message')} {DONE[args.what]}")
-        for name, words in LEFT.items():
+        left = LEFT | {"same": SAME.get(args.what, LEFT["same"])}
+        for name, words in left.items():
             if sums.get(name):
                 print(f"{sums[name]:,} {words}", file=sys.stderr)
     return FAILED if sums.get("active") or sums.get("damaged") else OK
@@ -136,8 +138,12 @@ def _tell(sums: dict[str, int], args: argparse.Namespace) -> int:
 async def suspend(config: Config, args: argparse.Namespace) -> int:
     from fastsmtp.cli.access import operations
     from fastsmtp.cli.remote import ask
+    from fastsmtp.config.words import name_fault
     from fastsmtp.serve.operations_queue import QueueSuspend
 
+    fault = name_fault(args.domain)
+    if fault and args.what == "suspend" and not args.domain.startswith("["):
+        raise Failure(f'domain "{args.domain}" {fault}', code=MISUSED)
     request = QueueSuspend(args.domain, args.what == "suspend")
     async with operations(config) as caller:
         made: dict[str, Any] = await ask(caller, "queue.suspend", request)

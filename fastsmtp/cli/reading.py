@@ -1,6 +1,7 @@
 """How a command reads the store: beside a server that may be running."""
 
 import concurrent.futures.thread  # noqa: F401  as the owner it may be out of reach
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -26,9 +27,14 @@ async def reading(config: Config) -> AsyncIterator[LmdbStore]:
 
 
 def demand_data(config: Config) -> None:
-    """`Failure` when there is no data directory."""
+    """`Failure` when there is no data directory, or it is somebody else's."""
     if not config.data.is_dir():
         raise Failure(
             f"{config.data} is not there",
             f"mkdir -m 700 {config.data}, and give it to the user that serves",
+        )
+    if not os.access(config.data, os.R_OK | os.X_OK, effective_ids=True):
+        raise Failure(
+            f"{config.data} is not yours to read",
+            "run this as the user that serves, or as root",
         )

@@ -33,12 +33,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from fastsmtp import config
+    from fastsmtp.cli.reading import demand_data
     from fastsmtp.owner import as_owner
     from fastsmtp.trace import journal, story
 
     loaded = config.load(config.find(args.config))
     if not args.what.strip(" <>@"):
         raise Failure("say whom or what to look for", code=MISUSED)
+    if args.limit < 1:
+        raise Failure(f"--limit {args.limit} is not a number above 0", code=MISUSED)
+    demand_data(loaded)
     question = journal.question_of(args.what, queue_id_in(args.what))
     since = int((time.time() - loaded.why.keep) * 1000)
     if args.since is not None:
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         found, oldest = journal.ask(loaded.data, question, since)
     if not found:
         return nothing(args.what, oldest, loaded.data)
-    shown = found[-args.limit :] if args.limit > 0 else found
+    shown = found[-args.limit :]
     for rows in shown:
         show(rows[0][2], story.events(rows), args.json)
     if len(shown) < len(found) and not args.json:

@@ -80,7 +80,7 @@ def _read(
     *,
     modules: bool,
 ) -> tuple[Config | None, list[Problem]]:
-    """modules: import those of hooks, too.
+    """modules: import those of hooks and look at certificates, too.
 
     What reads and examines is loaded here: the processes of a server are given what
     it made."""
@@ -98,7 +98,7 @@ def _read(
     if modules:
         config = hooked(config, reader)
         reader.unused()
-    problems = reader.problems + examine(config, source, known)
+    problems = reader.problems + examine(config, source, known, serving=modules)
     problems.sort(key=lambda problem: (problem.line == 0, problem.line, problem.column))
     if any(problem.severity == "error" for problem in problems):
         return None, problems
@@ -119,8 +119,8 @@ def outline(path: Path) -> Config | None:
 
 
 def load(path: str | Path, environ: Mapping[str, str] | None = None) -> Config:
-    """The configuration for those who do not serve: modules of hooks are not looked
-    into. Raises `ConfigErrors` with all mistakes at once."""
+    """The configuration for those who do not serve: modules of hooks and certificates
+    are not looked into. Raises `ConfigErrors` with all mistakes at once."""
     config, problems = _read(path, environ, None, modules=False)
     if config is None:
         raise ConfigErrors(problems)

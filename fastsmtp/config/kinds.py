@@ -129,7 +129,7 @@ def _size(raw: Any, setting: Setting) -> int:
         number, unit = _measure(raw, "a size")
         factor = _SIZES.get(unit.upper() or "B")
         if factor is None:
-            raise Wrong(Fault(f'has the unknown unit "{unit}"'))
+            raise Wrong(Fault(f'has the unknown unit "{unit}"; there are KiB, KB, …'))
         raw = number * factor
         if raw != int(raw):
             raise Wrong(Fault("is not a whole number of octets"))
@@ -142,7 +142,8 @@ def _duration(raw: Any, setting: Setting) -> float:
         number, unit = _measure(raw, "a duration")
         factor = _TIMES.get(unit or "s")
         if factor is None:
-            raise Wrong(Fault(f'has the unknown unit "{unit}"'))
+            known = ", ".join(_TIMES)
+            raise Wrong(Fault(f'has the unknown unit "{unit}"; there are {known}'))
         raw = number * factor
     number_like = isinstance(raw, int | float) and not isinstance(raw, bool)
     if not number_like or not math.isfinite(raw):

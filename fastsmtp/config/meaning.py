@@ -2,8 +2,11 @@
 
 import ipaddress
 import os
+import pwd
+import stat
 from collections.abc import Callable, Iterator
 from itertools import combinations
+from pathlib import Path
 from typing import Final
 
 from fastsmtp.config.kinds import SOCKET_PATH
@@ -29,9 +32,15 @@ Known = Callable[[str], bool]
 """Whether an account has this address; given in lower case."""
 
 
-def examine(config: Config, source: Source, known: Known | None) -> list[Problem]:
-    """Every finding; `known` is None where nobody can say which accounts there are."""
-    found = [problem for check in CHECKS for problem in check(config, source)]
+def examine(
+    config: Config, source: Source, known: Known | None, *, serving: bool
+) -> list[Problem]:
+    """Every finding.
+
+    known    None where nobody can say which accounts there are
+    serving  what only a server needs, too: its certificates and who it becomes"""
+    checks = (*CHECKS, *OF_SERVERS) if serving else CHECKS
+    found = [problem for check in checks for problem in check(config, source)]
     found += postmaster(config, source, known)
     if known is not None:
         found += strangers(config, source, known)
@@ -57,7 +66,7 @@ def token(config: Config, source: Source) -> Iterator[Problem]:
 
 def folders(config: Config, source: Source) -> Iterator[Problem]:
     for name, path in (("data", config.data), ("run", config.run)):
-        if path.exists() and not path.is_dir():
+        if _is_file(path):
             yield source.problem(
                 (name,),
                 "is a file, not a folder",
@@ -72,6 +81,28 @@ def folders(config: Config, source: Source) -> Iterator[Problem]:
             f'"{config.run}"',
             allowed=f"at most {SOCKET_PATH - SOCKET_NAME} octets",
             advice='set run to a short path, such as "/run/fastsmtp"',
+        )
+
+
+def _is_file(path: Path) -> bool:
+    """Who may not look into the folder it is in cannot say."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def user(config: Config, source: Source) -> Iterator[Problem]:
+    if not config.user:
+        return
+    try:
+        pwd.getpwnam(config.user)
+    except KeyError:
+        yield source.problem(
+            ("user",),
+            "is no user of this machine",
+            f'"{config.user}"',
+            advice=f"`useradd --system {config.user}` makes one",
         )
 
 
@@ -262,10 +293,10 @@ CHECKS: Final[tuple[Check, ...]] = (
     processes,
     memory,
     policy,
-    tls,
     submission,
     programs,
     relay_domains,
     relay,
     pop3,
 )
+OF_SERVERS: Final[tuple[Check, ...]] = (user, tls)

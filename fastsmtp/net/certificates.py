@@ -32,7 +32,13 @@ from fastsmtp.net.tls import Tls, TlsTransport
 
 LOOK: Final = 5.0  # seconds between looks at the files
 _VERSIONS: Final = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
-_MISMATCH: Final = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
+_MISMATCH: Final = frozenset(
+    {
+        "KEY_VALUES_MISMATCH",
+        "KEY_TYPE_MISMATCH",
+        "NO_CERTIFICATE_ASSIGNED",  # none of this kind of key: RSA beside ECDSA
+    }
+)
 
 
 class BadPair(OSError):
