@@ -18,8 +18,8 @@ from typing import Literal
 from fastsmtp_bench.process import alive, tree
 
 EPHEMERAL = 32_768  # where ip_local_port_range begins unless somebody has set it
-START_SECONDS = 20.0
-STOP_SECONDS = 20.0
+START_SECONDS = 60.0  # a busy machine takes its time
+STOP_SECONDS = 60.0
 CONFIGURATION = """\
 hostname = "mx.example.test"
 data = "{data}"
@@ -167,7 +167,7 @@ class Served:
         """Whether a client is greeted with 220 now."""
         with (
             suppress(OSError),
-            create_connection(("127.0.0.1", self.port), timeout=5) as client,
+            create_connection(("127.0.0.1", self.port), timeout=20) as client,
         ):
             return client.recv(512).startswith(b"220")
         return False

@@ -33,9 +33,7 @@ MODES = ["one", "split"]
 def finish(server: Served, load: Load, folder: Path) -> int:
     """Stops everything and checks the ledger and the store; acknowledged messages."""
     report = load.stop()
-    until(
-        lambda: "\nfastsmtp_log_unapplied_messages 0" in server.read_metrics(), 30, ""
-    )
+    until(lambda: "\nfastsmtp_log_unapplied_messages 0" in server.read_metrics(), "")
     stored = stored_ids(server, folder)
     server.stop()
     server.command("verify")
@@ -83,7 +81,7 @@ def test_one_process_killed_while_the_others_go_on(tmp_path: Path, role: str) ->
             load.more(chance.randrange(1, 1500))
             victim = workers(server)[role]
             os.kill(victim, signal.SIGKILL)
-            until(partial(replaced, server, role, victim), 15, f"a new {role}")
+            until(partial(replaced, server, role, victim), f"a new {role}")
         load.more(CLIENTS)
         assert finish(server, load, tmp_path) > 6
     finally:

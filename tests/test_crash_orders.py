@@ -243,7 +243,7 @@ def wait_until_it_rests(server: Served) -> None:
             seen.append((now, count))
         return now - seen[-1][0] > 1.0
 
-    until(rests, 60, "nothing is written")
+    until(rests, "nothing is written")
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_a_keeper_killed_in_the_middle_of_an_order(
         assert process.returncode == 1, (out, err)
         assert "Traceback" not in err
         assert "what it had answered for is done" in err
-        until(lambda: workers(server).get("keep", keeper) != keeper, 30, "a new keeper")
+        until(lambda: workers(server).get("keep", keeper) != keeper, "a new keeper")
         assert not faults.control.exists()
         done = check(before, queue(server), order.made)
         assert done % TOGETHER == 0
@@ -284,7 +284,7 @@ def test_a_keeper_killed_in_the_middle_of_an_order(
             assert done < commits * TOGETHER
         else:
             assert done == (commits - 1) * TOGETHER
-        until(partial(reached, server), 30, "the new keeper answers")
+        until(partial(reached, server), "the new keeper answers")
         again = server.command("queue", *order.words, *ALL_MEANT)
         assert f"{MEANT - done:,} messages {order.said}" in again
     finally:
@@ -381,7 +381,7 @@ def test_orders_have_the_same_end_with_and_without_a_server(
     # every tenth stays for near.test, but for the first, whose rest was deleted too
     assert len(theirs) == MESSAGES - 1350 - 1 - 45
     alone.start()  # the notices that were written without a server arrive
-    until(lambda: len(queue(alone)) == len(theirs), 30, "notices in their mailbox")
+    until(lambda: len(queue(alone)) == len(theirs), "notices in their mailbox")
     alone.stop()
     for server in (alone, serving):
         server.command("verify")

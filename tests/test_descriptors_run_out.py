@@ -21,7 +21,7 @@ CLIENTS = 40
 def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     fresh = prepared(tmp_path, mode=request.param)
     fresh.start()
-    until(fresh.ready, 10, "ready")
+    until(fresh.ready, "ready")
     yield fresh
     if fresh.process is not None and fresh.process.poll() is None:
         fresh.kill()
@@ -44,7 +44,7 @@ def test_attack_12_running_out_of_descriptors_passes(served: Served) -> None:
         for _ in range(CLIENTS):
             client = socket.create_connection(("127.0.0.1", served.port), timeout=20)
             stack.enter_context(client)
-        until(lambda: "accepting pauses" in served.log.read_text(), 10, "it is said")
+        until(lambda: "accepting pauses" in served.log.read_text(), "it is said")
         waiting = socket.create_connection(("127.0.0.1", served.port), timeout=20)
         stack.enter_context(waiting)
         spent = cpu_seconds(pid)
@@ -55,8 +55,8 @@ def test_attack_12_running_out_of_descriptors_passes(served: Served) -> None:
         waiting.settimeout(20)
         limit(pid, allowed)
         assert waiting.recv(100).startswith(b"220")
-    until(served.greets, 10, "who comes later is served")
-    until(lambda: "accepting goes on" in served.log.read_text(), 5, "that is said too")
+    until(served.greets, "who comes later is served")
+    until(lambda: "accepting goes on" in served.log.read_text(), "that is said too")
     assert served.log.read_text().count("accepting pauses") == 1
 
 

@@ -40,7 +40,7 @@ def reply_to_mail(server: Served) -> tuple[int, bytes]:
 
 def finish(server: Served, load: Load, folder: Path) -> None:
     report = load.stop()
-    until(lambda: pending(server.metrics) == 0, 30, "all mail in its mailbox")
+    until(lambda: pending(server.metrics) == 0, "all mail in its mailbox")
     stored = stored_ids(server, folder)
     server.stop()
     server.command("verify")
@@ -82,14 +82,14 @@ def test_a_full_disk_is_answered_452_until_there_is_space(
         try:
             load.more(200)
             with ballast(small.place, leave=MIB // 2):
-                until(lambda: reply_to_mail(server)[0] == 452, 60, "452 to MAIL")
+                until(lambda: reply_to_mail(server)[0] == 452, "452 to MAIL")
                 code, text = reply_to_mail(server)
                 assert (code, text[:5]) == (452, b"4.3.1")
-                until(lambda: not server.ready(), 10, "/readyz says no")
+                until(lambda: not server.ready(), "/readyz says no")
                 server.command("user", "remove", "--yes", OTHER)
-            until(lambda: reply_to_mail(server)[0] == 250, RECOVERY_SECONDS, "recovery")
+            until(lambda: reply_to_mail(server)[0] == 250, "recovery", RECOVERY_SECONDS)
             load.more(200)
-            until(server.ready, 10, "/readyz says yes")
+            until(server.ready, "/readyz says yes")
             finish(server, load, tmp_path)
         finally:
             server.stop()
@@ -137,10 +137,10 @@ def test_a_disk_that_fails_for_long_is_answered_452(tmp_path: Path) -> None:
     try:
         load.more(200)
         faults.set("any", errno.EIO, count=0)
-        until(lambda: reply_to_mail(server)[0] == 452, 30, "452 to MAIL")
+        until(lambda: reply_to_mail(server)[0] == 452, "452 to MAIL")
         assert not server.ready()
         faults.clear()
-        until(lambda: reply_to_mail(server)[0] == 250, RECOVERY_SECONDS, "recovery")
+        until(lambda: reply_to_mail(server)[0] == 250, "recovery", RECOVERY_SECONDS)
         load.more(200)
         finish(server, load, tmp_path)
     finally:

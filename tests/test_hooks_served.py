@@ -40,7 +40,7 @@ def served(home: Path, module: str, lines: str = "", **settings: Any) -> Served:
     more = f'[hooks.mine]\nmodule = "mine.py"\n{lines}\n'
     server = prepared(home, more=more, **settings)
     server.start()
-    until(server.ready, 10, "ready")
+    until(server.ready, "ready")
     return server
 
 
@@ -98,7 +98,7 @@ def test_the_example_and_a_reload(house: Served) -> None:
         assert smtp.sendmail("a@client.test", USER, large) == {}
         with pytest.raises(smtplib.SMTPDataError, match="never taken"):
             smtp.sendmail("a@client.test", USER, PROGRAM + large[16:])
-    until(lambda: results(house, "reject") == 3, 5, "counted")
+    until(lambda: results(house, "reject") == 3, "counted")
     house.stop()
     listed = house.command("mail", "list", USER, "--json").split("\n")
     assert len([line for line in listed if line]) == 2

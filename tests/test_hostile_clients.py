@@ -40,7 +40,7 @@ LAG = re.compile(
 def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Served]:
     made = prepared(tmp_path / "home", mode=request.param)
     made.start()
-    until(lambda: beats(made)["+Inf"] > 0, 10, "the server measures its loop")
+    until(lambda: beats(made)["+Inf"] > 0, "the server measures its loop")
     yield made
     made.stop()
 

@@ -26,7 +26,7 @@ def test_one_network_takes_all_it_can_and_another_gets_in_at_once(
     served.start()
     place = ("127.0.0.1", served.port)
     try:
-        until(served.ready, 10, "ready")
+        until(served.ready, "ready")
         with contextlib.ExitStack() as stack:
             said = []
             for _ in range(200):

@@ -69,7 +69,7 @@ def kill(server: Letters, victim: str) -> None:
         server.process.wait()
         server.start()
     else:
-        until(lambda: role(server, victim) > 0, 20, f"a process that is {victim}")
+        until(lambda: role(server, victim) > 0, f"a process that is {victim}")
         os.kill(role(server, victim), signal.SIGKILL)
 
 
@@ -89,7 +89,7 @@ def test_rfc_76_kill_9_in_quit_removes_all_or_nothing(
                 client.recv(10_000)
         kill(server, victim)
         client.close()
-        until(lambda: listens(server.clear), 20, "a reader")
+        until(lambda: listens(server.clear), "a reader")
         kept = [each for n, each in enumerate(before) if n not in chosen]
         after = server.there()
         outcomes.add(after == kept)
@@ -108,7 +108,7 @@ def test_rfc_76_kill_9_between_dele_and_quit_removes_nothing(
         said += client.recv(4096)
     kill(server, victim)
     client.close()
-    until(lambda: listens(server.clear), 20, "a reader")
+    until(lambda: listens(server.clear), "a reader")
     assert server.there() == before
 
 
@@ -140,7 +140,7 @@ def test_what_quit_has_answered_stays_removed(server: Letters) -> None:
     assert server.process
     server.process.wait()
     server.start()
-    until(lambda: listens(server.clear), 20, "a reader")
+    until(lambda: listens(server.clear), "a reader")
     assert server.there() == before[1:]
 
 
@@ -155,7 +155,7 @@ def test_clients_that_vanish_in_retr_leave_nothing_behind(server: Letters) -> No
         client.close()
     assert len(server.there()) == count
     opened = 'fastsmtp_pop3_connections{listener="pop3"} 0'
-    until(lambda: opened in server.read_metrics(), 20, "all are gone")
+    until(lambda: opened in server.read_metrics(), "all are gone")
 
 
 def test_a_line_of_a_megabyte_and_ten_thousand_commands(server: Letters) -> None:
@@ -170,7 +170,7 @@ def test_a_line_of_a_megabyte_and_ten_thousand_commands(server: Letters) -> None
 
 
 def test_readers_give_way_to_those_who_take_mail_in(server: Letters) -> None:
-    until(lambda: role(server, "read") > 0, 20, "a reader")
+    until(lambda: role(server, "read") > 0, "a reader")
     niceness = [
         os.getpriority(os.PRIO_PROCESS, role(server, name))
         for name in ("receive", "read")

@@ -68,7 +68,7 @@ def test_no_acknowledged_message_is_lost(tmp_path: Path, kind: str, mode: str) -
             report, acked = lose_power(server, plug, load, chance.randrange(1, 1500))
             server.command("verify")
             server.start()
-            until(lambda: pending(server.metrics) == 0, 30, "everything applied")
+            until(lambda: pending(server.metrics) == 0, "everything applied")
             stored = stored_ids(server, tmp_path)
             every += acked
             assert not {one: stored[one] for one in every if stored[one] != 1}
@@ -100,7 +100,7 @@ def damaged(server: Served, load: Load, folder: Path) -> bool:
     server.extra = {}
     try:
         server.start()
-        until(lambda: pending(server.metrics) == 0, 30, "everything applied")
+        until(lambda: pending(server.metrics) == 0, "everything applied")
         stored = stored_ids(server, folder)
     except (RuntimeError, subprocess.CalledProcessError):
         return True

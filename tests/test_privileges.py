@@ -74,7 +74,7 @@ def field(pid: int, name: str) -> list[str]:
 
 def test_every_process_is_the_user_for_good(served: Served) -> None:
     served.start()
-    until(served.ready, 10, "ready")
+    until(served.ready, "ready")
     for pid in tree(served.pid):
         assert field(pid, "Uid") == [str(NOBODY.pw_uid)] * 4
         assert field(pid, "Gid") == [str(NOBODY.pw_gid)] * 4
@@ -95,7 +95,7 @@ def test_every_process_is_the_user_for_good(served: Served) -> None:
 
 def test_a_new_low_port_needs_a_restart_and_is_said(served: Served) -> None:
     served.start()
-    until(served.ready, 10, "ready")
+    until(served.ready, "ready")
     other = low_port()
     text = served.configuration.read_text()
     listen = f'"127.0.0.1:{served.port}"'
@@ -115,7 +115,7 @@ def test_nothing_of_the_configuration_stands_in_ps_or_in_the_log(
     banner = f'[smtp]\nbanner = "{SECRET}"'
     served.configuration.write_text(text.replace("[smtp]", banner))
     served.start()
-    until(served.ready, 10, "ready")
+    until(served.ready, "ready")
     served.command("user", "add", USER, "--password-stdin", given=SECRET + "\n")
     served.command("reload")
     for pid in tree(served.pid):

@@ -35,7 +35,7 @@ def split(tmp_path: Path) -> Iterator[Served]:
 
 def running(fresh: Served) -> Iterator[Served]:
     fresh.start()
-    until(fresh.ready, 10, "ready")
+    until(fresh.ready, "ready")
     yield fresh
     if fresh.process is not None and fresh.process.poll() is None:
         fresh.kill()
@@ -93,7 +93,7 @@ def test_a_new_domain_is_taken_without_a_restart(served: Served) -> None:
     assert sample(served, name) > before
     with smtplib.SMTP("127.0.0.1", served.port) as client:
         client.sendmail("a@example.org", ["postmaster@other.test"], "\r\nhi\r\n")
-    until(lambda: listed(served) == 1, 5, "the keeper knows the domain too")
+    until(lambda: listed(served) == 1, "the keeper knows the domain too")
     served.stop()
     assert served.process is not None
     assert served.process.returncode == 0
@@ -117,7 +117,7 @@ def test_a_wrong_file_leaves_everything_as_it_was(served: Served) -> None:
     served.configuration.write_text(good)
     os.kill(served.pid, signal.SIGHUP)
     name = "fastsmtp_config_last_reload_successful"
-    until(lambda: sample(served, name) == 1, 5, "it is mended by a signal")
+    until(lambda: sample(served, name) == 1, "it is mended by a signal")
 
 
 def test_what_needs_a_restart_is_named(served: Served) -> None:
@@ -150,7 +150,7 @@ def test_listeners_come_and_go(served: Served) -> None:
             return True
         return False
 
-    until(closed, 5, "nobody listens there any more")
+    until(closed, "nobody listens there any more")
 
 
 def test_a_listener_that_cannot_be_bound_is_said(served: Served) -> None:
@@ -180,23 +180,23 @@ def test_a_session_under_way_is_finished(served: Served) -> None:
     assert lines.readline().startswith(b"250")
     assert lines.readline().startswith(b"421")
     assert lines.readline() == b""
-    until(lambda: status(served)["connections"] == 0, 5, "the old one is left")
-    until(lambda: listed(served) == 2, 5, "both are there")
+    until(lambda: status(served)["connections"] == 0, "the old one is left")
+    until(lambda: listed(served) == 2, "both are there")
 
 
 def test_the_number_of_receivers_changes(split: Served) -> None:
     change(split, 'mode = "split"', 'mode = "split"\nreceivers = 3')
     first = by_role(split, "receive")[0]["pid"]
     split.command("reload")
-    until(lambda: not alive(first), 5, "the old one has gone")
+    until(lambda: not alive(first), "the old one has gone")
     assert len(by_role(split, "receive")) == 3
     for _ in range(10):
         sent(split)
     change(split, "receivers = 3", "receivers = 1")
     split.command("reload")
-    until(lambda: len(by_role(split, "receive")) == 1, 5, "two have gone")
+    until(lambda: len(by_role(split, "receive")) == 1, "two have gone")
     sent(split)
-    until(lambda: listed(split) == 11, 5, "nothing is lost")
+    until(lambda: listed(split) == 11, "nothing is lost")
 
 
 def test_counters_outlive_a_reload_and_gauges_do_not_double(split: Served) -> None:
@@ -206,7 +206,7 @@ def test_counters_outlive_a_reload_and_gauges_do_not_double(split: Served) -> No
     for _ in range(3):
         split.command("reload")
         assert sample(split, name) == 5
-    until(lambda: len(by_role(split, "receive")) == 1, 5, "the old ones have gone")
+    until(lambda: len(by_role(split, "receive")) == 1, "the old ones have gone")
     assert sample(split, name) == 5
     assert sample(split, 'fastsmtp_smtp_connections{listener="smtp"}') == 0
     assert sample(split, 'fastsmtp_queue_messages{state="incoming"}') == 0
@@ -229,8 +229,8 @@ def test_a_receiver_that_cannot_serve_is_taken_back(split: Served) -> None:
     assert "the configuration in use stays" in failed.value.stderr
     sent(split)
     assert by_role(split, "receive")[0]["pid"] == before
-    until(split.ready, 15, "the keeper is back")
-    until(lambda: listed(split) == 1, 5, "and takes in the mail")
+    until(split.ready, "the keeper is back")
+    until(lambda: listed(split) == 1, "and takes in the mail")
 
 
 def test_drain_sends_clients_away_and_undo_takes_mail_again(served: Served) -> None:
@@ -244,7 +244,7 @@ def test_drain_sends_clients_away_and_undo_takes_mail_again(served: Served) -> N
     assert status_code(served) == 1
     served.command("user", "list")
     served.command("drain", "--undo")
-    until(served.ready, 5, "ready again")
+    until(served.ready, "ready again")
     sent(served)
     assert status_code(served) == 0
 
@@ -291,7 +291,7 @@ def test_an_operation_under_way_outlives_a_reload(split: Served) -> None:
     with subprocess.Popen(
         [*words, "-c", split.configuration, USER, mbox], stderr=subprocess.PIPE
     ) as importing:
-        until(lambda: listed(split) > 0, 20, "it has begun")
+        until(lambda: listed(split) > 0, "it has begun")
         split.command("reload")
         _, err = importing.communicate()
     count = listed(split)

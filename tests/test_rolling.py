@@ -33,7 +33,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
         with_two = 'mode = "split"\nreceivers = 2'
         fresh.configuration.write_text(text.replace('mode = "split"', with_two))
     fresh.start()
-    until(fresh.ready, 10, "ready")
+    until(fresh.ready, "ready")
     yield fresh
     if fresh.process is not None and fresh.process.poll() is None:
         fresh.kill()
@@ -53,7 +53,7 @@ def test_a_message_per_connection_meets_no_closed_door(
     ) as load:
         for _ in range(TURNS):
             size = acked.stat().st_size if acked.exists() else 0
-            until(lambda size=size: grown(acked, size), 20, "mail comes in")
+            until(lambda size=size: grown(acked, size), "mail comes in")
             served.command("reload")
         load.terminate()
         said, complaints = load.communicate(timeout=60)
@@ -77,7 +77,7 @@ def settled(served: Served, count: int) -> None:
         listed = served.command("mail", "list", USER, "--json", "--limit", "1000000")
         return len(listed.splitlines()) >= count
 
-    until(all_there, 20, "everything is filed")
+    until(all_there, "everything is filed")
 
 
 class Sender:

@@ -100,7 +100,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     mode: Literal["one", "split"] = request.param
     fresh = prepared(tmp_path, mode=mode)
     fresh.start()
-    until(fresh.ready, 10, "ready")
+    until(fresh.ready, "ready")
     yield fresh
     if fresh.process is not None and fresh.process.poll() is None:
         fresh.kill()
@@ -110,7 +110,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
 def split(tmp_path: Path) -> Iterator[Served]:
     fresh = prepared(tmp_path, mode="split")
     fresh.start()
-    until(fresh.ready, 10, "ready")
+    until(fresh.ready, "ready")
     yield fresh
     if fresh.process is not None and fresh.process.poll() is None:
         fresh.kill()
@@ -179,7 +179,7 @@ def test_mail_accounts_and_a_clean_end(served: Served) -> None:
             return True
         return False
 
-    until(refused, 2, "the removed account is refused")
+    until(refused, "the removed account is refused")
     served.stop()
     assert served.process is not None
     assert served.process.returncode == 0
@@ -217,7 +217,7 @@ def test_the_second_signal_ends_at_once(served: Served, first: int) -> None:
     group = tree(served.pid)
     _client, lines = in_transaction(served.port)  # which holds the drain up
     os.killpg(served.pid, first)  # as a terminal, or systemd: every process has it
-    until(lambda: refuses_or_421(served.port), 5, "it drains")
+    until(lambda: refuses_or_421(served.port), "it drains")
     assert not gone(group)
     os.kill(served.pid, signal.SIGTERM)
     assert served.process is not None
@@ -253,7 +253,7 @@ def test_without_its_supervisor_a_server_ends_and_another_starts(
     client, _lines = in_transaction(split.port)
     if draining:
         os.kill(split.pid, signal.SIGTERM)
-        until(lambda: refuses_or_421(split.port), 5, "it drains")
+        until(lambda: refuses_or_421(split.port), "it drains")
     os.kill(split.pid, signal.SIGKILL)
     assert split.process is not None
     split.process.wait(5)
@@ -271,17 +271,17 @@ def test_counters_do_not_go_back_when_a_worker_dies(split: Served, role: str) ->
     family = "fastsmtp_smtp_messages_total"
     for _ in range(5):
         send(split)
-    until(lambda: value(split, family) == 5, 2, "counted")
+    until(lambda: value(split, family) == 5, "counted")
     spent = value(split, "process_cpu_seconds_total")
     assert spent > 0
     victim = workers(split)[role]
     os.kill(victim, signal.SIGKILL)
-    until(lambda: workers(split).get(role, victim) != victim, 10, "replaced")
+    until(lambda: workers(split).get(role, victim) != victim, "replaced")
     assert value(split, family) == 5
     assert value(split, "process_cpu_seconds_total") >= spent
-    until(split.ready, 10, "ready again")
+    until(split.ready, "ready again")
     send(split)
-    until(lambda: value(split, family) == 6, 2, "the sum goes on")
+    until(lambda: value(split, family) == 6, "the sum goes on")
     restarts = f'fastsmtp_worker_restarts_total{{role="{role}"}} 1'
     assert restarts in split.read_metrics()
     split.stop()
@@ -293,10 +293,10 @@ def test_metrics_are_sums_over_all_processes(tmp_path: Path) -> None:
     served = prepared(tmp_path, mode="split", more="receivers = 3")
     served.start()
     try:
-        until(served.ready, 10, "ready")
+        until(served.ready, "ready")
         ids = {send(served) for _ in range(30)}
         family = "fastsmtp_smtp_messages_total"
-        until(lambda: value(served, family) == 30, 2, "counted")
+        until(lambda: value(served, family) == 30, "counted")
         pages = Pages.open(tmp_path / "data" / "run" / outset.PAGES, CELLS)
         receivers = [p.slot for p in pages.live() if p.role == "receive"]
         busy = [slot for slot in receivers if any(pages.read(slot))]
@@ -327,7 +327,7 @@ def test_trouble_of_the_store_is_why_it_is_not_ready(tmp_path: Path, mode: str) 
     served.start()
     full = "the disk is nearly full"
     try:
-        until(lambda: full in health(served, "/readyz")[1], 5, "the reason")
+        until(lambda: full in health(served, "/readyz")[1], "the reason")
         assert health(served, "/readyz")[0] == 503
         assert health(served, "/healthz") == (200, "ok\n")
         served.stop()
@@ -372,7 +372,7 @@ def test_root_serves_as_the_owner_of_the_data(tmp_path: Path, mode: str) -> None
         above.chmod(above.stat().st_mode | 0o011)
     served.start()
     try:
-        until(served.ready, 10, "ready")
+        until(served.ready, "ready")
         for pid in tree(served.pid):
             status = Path(f"/proc/{pid}/status").read_text()
             assert re.search(rf"^Uid:\t{owner}\t{owner}\t{owner}", status, re.MULTILINE)

@@ -139,7 +139,7 @@ def submit_for_later(server: Users, to: str) -> dict[str, Any]:
         later = [f"HOLDFOR={HOUR}"]
         message = MESSAGE.replace(b"Bcc: someone@elsewhere.test\r\n", b"")
         assert smtp.sendmail(ALICE, [to], message, mail_options=later) == {}
-    until(lambda: pending(server.metrics) == 0, 10, "the log is worked off")
+    until(lambda: pending(server.metrics) == 0, "the log is worked off")
     lines = server.command("queue", "list", "--recipient", to, "--json").splitlines()
     (row,) = map(json.loads, lines)
     return dict(row)
@@ -154,7 +154,7 @@ def test_what_is_to_be_released_later_waits_for_users_here_too(server: Users) ->
     assert abs(waits.total_seconds() - HOUR) <= 1
     assert server.command("mail", "list", BOB, "--json") == before
     server.command("queue", "retry", row["id"], "--yes")
-    until(lambda: server.command("mail", "list", BOB, "--json") != before, 20, "mail")
+    until(lambda: server.command("mail", "list", BOB, "--json") != before, "mail")
 
 
 def test_who_has_gone_meanwhile_is_refused_at_once(server: Users) -> None:
@@ -164,7 +164,7 @@ def test_who_has_gone_meanwhile_is_refused_at_once(server: Users) -> None:
     server.command("user", "remove", CAROL, "--yes")
     before = server.command("mail", "list", ALICE, "--json")
     server.command("queue", "retry", row["id"], "--yes")
-    until(lambda: server.command("mail", "list", ALICE, "--json") != before, 20, "it")
+    until(lambda: server.command("mail", "list", ALICE, "--json") != before, "it")
     notice = server.inbox(ALICE)
     assert f"Final-Recipient: rfc822; {CAROL}\n" in notice
     assert "Action: failed\nStatus: 5.1.1\n" in notice

@@ -68,7 +68,7 @@ def test_a_renewed_certificate_serves_and_open_sessions_go_on(server: Served) ->
     old = connected(server)
     before = metric(server, NOT_AFTER, name="mx.example.test")
     pair(server.home, "mx.example.test", days=60)
-    until(lambda: fresh(server) != shown(old), 20, "the new certificate")
+    until(lambda: fresh(server) != shown(old), "the new certificate")
     assert old.noop()[0] == 250
     old.quit()
     assert metric(server, NOT_AFTER, name="mx.example.test") > before
@@ -80,7 +80,7 @@ def test_a_bad_renewal_keeps_the_old_certificate_and_says_so(server: Served) -> 
     before = fresh(server)
     (server.home / "tls.crt").write_text("half a certif")
     said = "certificates refused, old ones stay"
-    until(lambda: said in server.log.read_text(), 20, "a line in the log")
+    until(lambda: said in server.log.read_text(), "a line in the log")
     assert fresh(server) == before
     with pytest.raises(Exception, match="returned non-zero"):
         server.command("reload")
@@ -93,4 +93,4 @@ def test_a_reload_takes_other_certificates(server: Served) -> None:
     text = server.configuration.read_text().replace('"tls.', '"new.')
     server.configuration.write_text(text)
     server.command("reload")
-    until(lambda: fresh(server) != before, 20, "the new certificate")
+    until(lambda: fresh(server) != before, "the new certificate")

@@ -38,7 +38,7 @@ class Users(Served):
 
     def inbox(self, name: str) -> str:
         """The newest message, as it is kept."""
-        until(lambda: pending(self.metrics) == 0, 10, "all mail in its mailbox")
+        until(lambda: pending(self.metrics) == 0, "all mail in its mailbox")
         listed = self.command("mail", "list", name, "--json").splitlines()
         uid = str(json.loads(listed[-1])["uid"])
         return self.command("mail", "show", name, uid)

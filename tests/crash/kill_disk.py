@@ -53,7 +53,7 @@ class Disk:
 
     def unmount(self) -> None:
         """The kernel lets go of a killed process's files a moment after its end."""
-        until(self._unmounted, 10, f"{self.place} is still in use")
+        until(self._unmounted, f"{self.place} is still in use")
 
     def _unmounted(self) -> bool:
         try:

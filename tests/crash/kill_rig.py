@@ -22,10 +22,11 @@ from fastsmtp_bench.served import Served
 
 USER = "user@example.test"
 PASSWORD = "only for tests\n"
+PATIENCE = 120  # seconds for what is no promise of time: a busy machine takes its own
 ID = re.compile(rb"^Message-ID: <([^@>]+)@load\.invalid>\r?$", re.MULTILINE)
 
 
-def until(holds: Callable[[], bool], seconds: float, what: str) -> None:
+def until(holds: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Returns when it holds. Raises AssertionError, with `what`, when time is over."""
     tick = threading.Event()
     end = time.monotonic() + seconds
@@ -79,10 +80,10 @@ class Load:
         there = self.acked_file.exists()
         return self.acked_file.stat().st_size // line if there else 0
 
-    def more(self, count: int, seconds: float = 30) -> None:
+    def more(self, count: int, seconds: float = PATIENCE) -> None:
         """Returns when `count` more messages were acknowledged."""
         goal = self.count() + count
-        until(lambda: self.count() >= goal, seconds, f"{count} more acknowledged")
+        until(lambda: self.count() >= goal, f"{count} more acknowledged", seconds)
 
     def end(self) -> None:
         """Without a report; whatever it does."""

@@ -36,7 +36,6 @@ pytestmark = [
 ]
 CONNECTIONS = 8  # to the next hop
 RATE = 60  # messages a second, fewer than the next hop takes
-PATIENCE = 90  # seconds without any progress
 SLOWLY = {"rule": [{"when": "body", "delay": 0.01}]}  # so that some are always inside
 RELAY = f"""\
 [relay_domains."far.test"]
@@ -95,7 +94,7 @@ def sessions_at_death(server: Served, next_hop: NextHop, victim: str) -> int:
     sends = [*dies, *([] if group else [workers(server)["send"]])]
     for pid in dict.fromkeys(sends):
         os.kill(pid, signal.SIGSTOP)
-    until(lambda: all(map(stopped, sends)), 5, "all stand still")
+    until(lambda: all(map(stopped, sends)), "all stand still")
     there = next_hop.sessions()
     if group:
         server.kill()
@@ -119,11 +118,11 @@ def die_and_come_back(
         there = sessions_at_death(server, next_hop, victim)
         if verify:
             server.command("verify")
-        server.start(PATIENCE)
+        server.start()
         return there
     pid = workers(server)[victim]
     there = sessions_at_death(server, next_hop, victim)
-    until(partial(replaced, server, victim, pid), PATIENCE, f"a new {victim}")
+    until(partial(replaced, server, victim, pid), f"a new {victim}")
     return there
 
 
@@ -135,8 +134,8 @@ def arrive(server: Served, next_hop: NextHop, acked: list[str]) -> None:
     """Returns when all of it is at the next hop and nothing is in the queue."""
     try:
         while not next_hop.taken().keys() >= set(acked):
-            until(partial(next_hop.grows, next_hop.size()), PATIENCE, "mail goes on")
-        until(partial(is_empty, server), PATIENCE, "an empty queue")
+            until(partial(next_hop.grows, next_hop.size()), "mail goes on")
+        until(partial(is_empty, server), "an empty queue")
     except AssertionError as late:
         missing = len(set(acked) - next_hop.taken().keys())
         queue = server.command("queue", "list", "--limit", "3")
@@ -161,7 +160,7 @@ def test_an_end_does_not_wait_for_a_next_hop_that_hangs(
             load.start().more(100)
             load.stop()
             there = NextHop(port, record)
-            until(lambda: there.sessions() > 0, 10, "it tries the next hop")
+            until(lambda: there.sessions() > 0, "it tries the next hop")
             began = time.monotonic()
             server.stop()
             took = time.monotonic() - began
@@ -196,11 +195,11 @@ def test_killed_while_mail_is_sent_on(
     inside: Counter[str] = Counter()
     try:
         for number in range(KILLS[mode]):
-            load.more(chance.randrange(1, RATE // 2), PATIENCE)
+            load.more(chance.randrange(1, RATE // 2))
             victim = chance.choice(VICTIMS) if mode == "split" else "group"
             verify = number % 5 == 0
             inside[victim] += die_and_come_back(server, next_hop, victim, verify)
-            until(partial(next_hop.grows, next_hop.size()), PATIENCE, "mail goes on")
+            until(partial(next_hop.grows, next_hop.size()), "mail goes on")
         report = load.stop()
         acked = load.acked()
         arrive(server, next_hop, acked)

@@ -56,7 +56,7 @@ def test_who_asks_hears_that_mail_has_arrived(server: Served, tmp_path: Path) ->
             mail_options=["ENVID=QQ1"],
             rcpt_options=["NOTIFY=SUCCESS", f"ORCPT=rfc822;{OTHER}"],
         )
-    until(lambda: bool(inbox(server, USER, tmp_path)), 20, "the notice")
+    until(lambda: bool(inbox(server, USER, tmp_path)), "the notice")
     (octets,) = inbox(server, USER, tmp_path)
     made = read(octets.replace(b"\n", b"\r\n"))
     assert made.message["Original-Envelope-Id"] == "QQ1"
@@ -96,7 +96,7 @@ def test_a_refusal_comes_back_and_what_is_taken_is_of_seven_bits(
     nobody = "nobody@example.test"
     with smtplib.SMTP("127.0.0.1", server.port) as client:
         client.sendmail(USER, [OTHER, nobody], mail, mail_options=["BODY=8BITMIME"])
-    until(lambda: bool(inbox(server, USER, tmp_path)), 20, "the bounce")
+    until(lambda: bool(inbox(server, USER, tmp_path)), "the bounce")
     (octets,) = inbox(server, USER, tmp_path)
     made = read(octets.replace(b"\n", b"\r\n"))
     (group,) = made.recipients
@@ -104,7 +104,7 @@ def test_a_refusal_comes_back_and_what_is_taken_is_of_seven_bits(
     assert (group["Action"], group["Status"]) == ("failed", "5.1.1")
     assert group["Diagnostic-Code"].startswith("smtp; 550 5.1.1 ")
     assert "knows no such address" in made.human
-    until(lambda: bool(inbox(behind, OTHER, tmp_path)), 20, "the message")
+    until(lambda: bool(inbox(behind, OTHER, tmp_path)), "the message")
     (octets,) = inbox(behind, OTHER, tmp_path)
     assert octets.isascii()
     arrived = email.message_from_bytes(octets)

@@ -59,7 +59,7 @@ def need(name: str) -> str:
 
 def kept(server: Served, folder: Path) -> list[bytes]:
     """What is in the mailbox, each without the lines that delivery put in front."""
-    until(lambda: pending(server.metrics) == 0, 10, "all mail in its mailbox")
+    until(lambda: pending(server.metrics) == 0, "all mail in its mailbox")
     target = folder / "Maildir"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()

@@ -103,8 +103,8 @@ def test_it_arrives_and_what_is_refused_comes_back(
     hosts = ("postfix", "exim")
     wanted = [f"{name}@{host}.test" for host in hosts for name in ("bob", "nobody")]
     submit(network.us, tmp_path, *wanted)
-    until(lambda: len(network.postfix.bodies()) == 1, 30, network.postfix.log())
-    until(lambda: len(network.inbox(tmp_path)) == 2, 30, "two notices")
+    until(lambda: len(network.postfix.bodies()) == 1, network.postfix.log())
+    until(lambda: len(network.inbox(tmp_path)) == 2, "two notices")
     network.exim.send()
     for bodies in (network.postfix.bodies(), network.exim.bodies()):
         (kept,) = bodies
@@ -134,7 +134,7 @@ def test_it_arrives_and_what_is_refused_comes_back(
 def test_it_went_over_tls(network: Network, tmp_path: Path) -> None:
     """Both offer it; nobody has to know their certificates."""
     submit(network.us, tmp_path, "bob@postfix.test", "bob@exim.test")
-    until(lambda: network.us.command("queue", "list") == "nothing waits\n", 30, "")
+    until(lambda: network.us.command("queue", "list") == "nothing waits\n", "")
     network.exim.send()
     for home in ("boxes/all/new", "box/new"):
         peer = network.exim if home == "box/new" else network.postfix

@@ -130,8 +130,8 @@ def stored(server: Served) -> tuple[list[bytes], list[bytes]]:
 
 def arrived(server: Served, log: Callable[[], str]) -> list[bytes]:
     """All that `letter` wrote is there once and unchanged; the trace fields."""
-    until(lambda: delivered(server) >= COUNT, 60, f"all mail arrives: {log()[-3000:]}")
-    until(lambda: pending(server.metrics) == 0, 10, "all mail in its mailbox")
+    until(lambda: delivered(server) >= COUNT, f"all mail arrives: {log()[-3000:]}")
+    until(lambda: pending(server.metrics) == 0, "all mail in its mailbox")
     traces, rests = stored(server)
     assert sorted(rests) == sorted(letter(n) for n in range(COUNT))
     return traces

@@ -78,7 +78,7 @@ class Screen:
     def wait_for(self, title: str) -> None:
         """A window of this title."""
         words = ("xdotool", "search", "--onlyvisible", "--name", title)
-        until(lambda: bool(self.run(*words)), 30, f"a window {title!r}")
+        until(lambda: bool(self.run(*words)), f"a window {title!r}")
 
     def press(self, *keys: str) -> None:
         self.run("xdotool", "key", *keys)
@@ -140,10 +140,10 @@ def test_claws_mail(tmp_path: Path, tls: str) -> None:
         seen.press("Return")
         seen.wait_for("TLS certificate is unknown")
         seen.press("Tab", "Return")
-        until(lambda: len(list(inbox.glob("[0-9]*"))) == COUNT, 30, "all mail")
-        until(lambda: server.there() == [], 30, "QUIT")
+        until(lambda: len(list(inbox.glob("[0-9]*"))) == COUNT, "all mail")
+        until(lambda: server.there() == [], "QUIT")
         seen.run("claws-mail", "--select", "#mh/Mailbox/inbox/7")
-        until(lambda: b"selecting message 7" in said.read_bytes(), 30, "a letter")
+        until(lambda: b"selecting message 7" in said.read_bytes(), "a letter")
         (tmp_path / "screen.xwd").write_bytes(
             subprocess.check_output(["xwd", "-root", "-silent"], env=seen.environment)
         )

@@ -69,9 +69,7 @@ class Machine:
     def mail(self, count: int = 1) -> str:
         """The newest message of the mailbox when there are so many."""
         listed = ("mail", "list", USER, "--json")
-        until(
-            lambda: self.server.command(*listed).count("\n") >= count, 20, "it is there"
-        )
+        until(lambda: self.server.command(*listed).count("\n") >= count, "it is there")
         return self.server.command("mail", "show", USER, str(count))
 
 

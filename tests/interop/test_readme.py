@@ -79,7 +79,7 @@ class Demo:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     made = Demo(tmp_path_factory.mktemp("readme") / "demo")
     try:
-        until(made.up, 20, "the demo serves")
+        until(made.up, "the demo serves")
         yield made
     finally:
         made.process.terminate()
@@ -97,7 +97,7 @@ def test_the_first_mail(demo: Demo) -> None:
     assert len(sessions()) == 3
     for command, output in sessions():
         assert plain(demo.run(command)) == plain(output)
-        until(lambda: pending(demo.metrics) == 0, 20, "what was sent is delivered")
+        until(lambda: pending(demo.metrics) == 0, "what was sent is delivered")
 
 
 def test_the_dialogue(demo: Demo) -> None:

@@ -81,7 +81,7 @@ def rspamd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         return False
 
     try:
-        until(listens, 120, "rspamd listens")  # it compiles its rules
+        until(listens, "rspamd listens")  # it compiles its rules
         yield port
     finally:
         process.terminate()
@@ -103,7 +103,7 @@ def send(server: Served, text: str, header: str = HEADER) -> None:
 
 
 def last(server: Served) -> str:
-    until(lambda: pending(server.metrics) == 0, 10, "all mail in its mailbox")
+    until(lambda: pending(server.metrics) == 0, "all mail in its mailbox")
     listed = server.command("mail", "list", USER, "--json").splitlines()
     uid = max(json.loads(line)["uid"] for line in listed)
     return server.command("mail", "show", USER, str(uid))

@@ -272,7 +272,7 @@ def test_postfix_takes_all_of_it(postfix: PostfixBox) -> None:
         board.close()
 
     run(story())
-    until(lambda: len(postfix.bodies()) == COUNT, 60, postfix.log()[-3000:])
+    until(lambda: len(postfix.bodies()) == COUNT, postfix.log()[-3000:])
     assert sorted(postfix.bodies()) == sorted(letter(n) for n in range(COUNT))
 
 
@@ -301,8 +301,8 @@ def test_our_own_server_takes_all_of_it(tmp_path: Path, over: str) -> None:
 
     try:
         run(story())
-        until(lambda: delivered(server) >= COUNT, 30, "all mail arrives")
-        until(lambda: pending(server.metrics) == 0, 10, "all mail in its mailbox")
+        until(lambda: delivered(server) >= COUNT, "all mail arrives")
+        until(lambda: pending(server.metrics) == 0, "all mail in its mailbox")
         traces, rests = stored(server)
     finally:
         server.stop()
