@@ -75,23 +75,26 @@ class Build(build_ext):
             subprocess.run([*words, "-ldl", "-lm"], check=True)
 
 
-setup(
-    cmdclass={"build_ext": Build},
-    packages=[*find_packages(include=["fastsmtp", "fastsmtp.*"]), "fastsmtp_bench"],
-    package_dir={"fastsmtp_bench": "bench"},
-    ext_modules=cythonize(
-        [extension(p) for p in SOURCES] + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
-        include_path=[".", "ext", "tests/fuzz"],
-        build_dir=None if MODE == "debug" else "build/cython",
-        nthreads=2,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": MODE == "debug",
-            "wraparound": False,
-            "cdivision": True,
-            "linetrace": MODE == "debug",
-            "profile": MODE == "debug",
-            "embedsignature": False,
-        },
-    ),
-)
+# Cython's processes import this file when they are not forked: Python 3.14
+if __name__ == "__main__":
+    setup(
+        cmdclass={"build_ext": Build},
+        packages=[*find_packages(include=["fastsmtp", "fastsmtp.*"]), "fastsmtp_bench"],
+        package_dir={"fastsmtp_bench": "bench"},
+        ext_modules=cythonize(
+            [extension(p) for p in SOURCES]
+            + [built(p, f"fuzz_{p.stem}") for p in FUZZ],
+            include_path=[".", "ext", "tests/fuzz"],
+            build_dir=None if MODE == "debug" else "build/cython",
+            nthreads=2,
+            compiler_directives={
+                "language_level": 3,
+                "boundscheck": MODE == "debug",
+                "wraparound": False,
+                "cdivision": True,
+                "linetrace": MODE == "debug",
+                "profile": MODE == "debug",
+                "embedsignature": False,
+            },
+        ),
+    )
