@@ -19,10 +19,11 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A name and its points, by x."""
+    """A name and its points, by x; `wanted`: what was to be, not what was."""
 
     name: str
     points: Points
+    wanted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +48,7 @@ def number(value: float) -> str:
         return f"{value:.1g}"
     if abs(value) >= 1e6:
         return f"{value / 1e6:g} M"
-    if abs(value) >= 1e4:
+    if abs(value) >= 1e5:
         return f"{value / 1e3:g} k"
     return f"{value:,.10g}"
 
@@ -96,12 +97,17 @@ class Frame:
                 f"{escape(text)}</text>"
             )
         given = self.axes.x_ticks
-        columns = given or [(t, number(t)) for t in ticks(self.x1, 6) if t <= self.x1]
+        columns = given or [(t, number(t)) for t in ticks(self.x1, 6)]
+        end = 0.0  # of the text before
         for place, text in columns:
-            x = self.x(place)
+            x, half = self.x(place), len(text) * HALF_LETTER
             # what stands at the edge would be cut off
-            kind = "right" if x + len(text) * HALF_LETTER > WIDTH else "middle"
+            kind = "right" if x + half > WIDTH else "middle"
             x = x if kind == "middle" else WIDTH - 2
+            begin = x - half * (1 if kind == "middle" else 2)
+            if place > self.x1 or begin < end:
+                continue
+            end = x + half
             parts.append(
                 f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" '
                 f'class="{kind}">{escape(text)}</text>'
@@ -115,11 +121,12 @@ class Frame:
 
 
 def picture(inside: str, names: Sequence[str]) -> str:
+    """With a legend, unless there is no name."""
     keys = "".join(
         f'<span class="key"><i class="b{n % COLORS}"></i>{escape(name)}</span>'
         for n, name in enumerate(names)
     )
-    legend = f'<div class="legend">{keys}</div>' if len(names) > 1 else ""
+    legend = f'<div class="legend">{keys}</div>' if names else ""
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{inside}</svg>'
     return legend + svg
 
@@ -135,9 +142,11 @@ def lines(series: Sequence[Series], axes: Axes) -> str:
     parts = [frame.grid()]
     for n, one in enumerate(series):
         way = " ".join(frame.at(x, y) for x, y in one.points)
-        parts.append(f'<polyline class="line s{n % COLORS}" points="{way}"/>')
+        dashes = " wanted" if one.wanted else ""
+        parts.append(f'<polyline class="line s{n % COLORS}{dashes}" points="{way}"/>')
         parts += (_dot(frame, n, one.name, x, y) for x, y in one.points)
-    return picture("".join(parts), [one.name for one in series])
+    names = [one.name for one in series]
+    return picture("".join(parts), names if len(names) > 1 else [])
 
 
 def _dot(frame: Frame, n: int, name: str, x: float, y: float) -> str:

@@ -10,6 +10,7 @@ from fastsmtp_bench.verdict import NAMES, milliseconds
 
 NINES: Final = ((0.0, "0 %"), (1.0, "90 %"), (2.0, "99 %"), (3.0, "99.9 %"))
 MORE_NINES: Final = ((4.0, "99.99 %"), (5.0, "99.999 %"))
+SEEN: Final = 0.005  # of a processor: less is no area in a plot
 STYLE: Final = """
 :root { --paper:#fff; --ink:#1b1f24; --soft:#5b6570; --rule:#e3e7eb; --panel:#f7f8fa;
   --c0:#2f6fde; --c1:#e0792b; --c2:#2a9d6f; --c3:#b04fc2; --c4:#8a93a0; --c5:#c9a227;
@@ -33,14 +34,17 @@ figcaption { font-weight:600; margin-bottom:2px } .hint { color:var(--soft);
   font-size:13px; margin:0 0 6px } svg { width:100%; height:auto; display:block }
 svg text { font-size:12px; fill:var(--soft) } .right { text-anchor:end } .middle {
   text-anchor:middle } .grid { stroke:var(--rule); stroke-width:1 } .line { fill:none;
-  stroke-width:2; stroke-linejoin:round } .dot { fill:transparent } .area {
+  stroke-width:2; stroke-linejoin:round } .wanted { stroke-dasharray:6 5;
+  stroke-width:1.5 } .dot { fill:transparent } .area {
   fill-opacity:.85 } .legend { font-size:13px; color:var(--soft) } .key {
   margin-right:14px; white-space:nowrap } .key i { display:inline-block; width:10px;
-  height:10px; border-radius:3px; margin-right:5px } table { border-collapse:collapse;
-  margin-top:12px; font-variant-numeric:tabular-nums } td,th { padding:5px 14px 5px 0;
-  text-align:right; border-bottom:1px solid var(--rule) } th { color:var(--soft);
+  height:10px; border-radius:3px; margin-right:5px } table { width:100%;
+  border-collapse:collapse; margin-top:12px; font-variant-numeric:tabular-nums }
+td,th { padding:5px 14px 5px 0; text-align:right;
+  border-bottom:1px solid var(--rule) } th { color:var(--soft);
   font-weight:500 } td:first-child,th:first-child { text-align:left }
-td { white-space:nowrap } td:last-child { white-space:normal }
+td { white-space:nowrap } td:last-child,th:last-child {
+  white-space:normal; text-align:left; padding:5px 0 5px 10px }
 """ + "".join(
     f".s{n} {{ stroke:var(--c{n}) }} .f{n} {{ fill:var(--c{n}) }} "
     f".b{n} {{ background:var(--c{n}) }}\n"
@@ -61,9 +65,10 @@ def html(document: dict[str, Any]) -> str:
     profile = document["profile"]
     facts = [
         f"{document['target']}; profile {profile['name']}: {profile['what']}; "
-        f"{document['processes']} × load.c, ceiling "
-        f"{document['ceiling']:,.0f} messages/s against the null sink",
-        f"{document['machine']}; {document['at']}",
+        f"generator of {document['processes']} process"
+        f"{'' if document['processes'] == 1 else 'es'}, whose ceiling is "
+        f"{document['ceiling']:,.0f} messages/s, against the null sink",
+        f"{document['machine']}; {document['at'].replace('T', ' ')[:16]} UTC",
     ]
     body = "".join(f'<p class="facts">{escape(fact)}</p>' for fact in facts)
     return (
@@ -120,13 +125,17 @@ def _figure(title: str, hint: str, plot: str) -> str:
 def _phase(one: dict[str, Any]) -> str:
     time = Axes(x_label="seconds")
     slices, looks = one["slices"], one["looks"]
-    rates = [Series("messages/s", [(s["at"], s["rate"]) for s in slices])]
+    rates = [Series("acknowledged", [(s["at"], s["rate"]) for s in slices])]
+    if one["offered"] and slices:
+        ends = slices[0]["at"], slices[-1]["at"]
+        wanted = [(at, one["offered"]) for at in ends]
+        rates.append(Series("offered", wanted, wanted=True))
     over = [
         Series(name, [(s["at"], s[name] * 1e3) for s in slices])
         for name in ("p50", "p99")
     ]
     figures = [
-        _figure("Rate", "acknowledged messages a second", lines(rates, time)),
+        _figure("Rate", "messages a second", lines(rates, time)),
         _figure(
             "Latency over time",
             "of each interval, from when a message was due or begun to its 250",
@@ -180,7 +189,8 @@ def _nines(one: dict[str, Any]) -> Axes:
 
 
 def _cpu(looks: list[dict[str, Any]]) -> str:
-    parts = sorted({part for look in looks for part in look["cpu"]})
+    spent = {part for look in looks for part, n in look["cpu"].items() if n >= SEEN}
+    parts = sorted(spent)
     order = [p for p in ("loop", "flusher", "keeper", "send", "read") if p in parts]
     order += [p for p in parts if p not in order]
     series = [
@@ -208,7 +218,7 @@ def _queue(looks: list[dict[str, Any]]) -> str:
 
 def _batch(one: dict[str, Any]) -> str:
     values = [
-        (f"≤ {edge}" if edge != "+Inf" else "more", count)
+        (f"≤ {float(edge):g}" if edge != "+Inf" else "more", count)
         for edge, count in one["batch"].items()
     ]
     while len(values) > 4 and not values[-1][1]:
