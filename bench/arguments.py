@@ -2,7 +2,8 @@
 
 import argparse
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from socket import gaierror, getaddrinfo
 
@@ -19,11 +20,46 @@ def parser(verb: str, text: str | None, epilog: str = "") -> argparse.ArgumentPa
     )
 
 
+def measured(
+    parser: argparse.ArgumentParser,
+    *,
+    rounds: int = 0,
+    scale: float = 0.0,
+    mode: str = "",
+) -> None:
+    """Adds --directory, and those of the others that have a default here."""
+    add = parser.add_argument
+    add("--directory", type=folder, default=Path(), help="where the mail is kept")
+    if rounds:
+        add("--rounds", type=count, default=rounds, help="medians are told")
+    if scale:
+        add("--scale", type=positive, default=scale, help="times the messages")
+    if mode:
+        modes = ["one", "split"]
+        add("--mode", choices=modes, default=mode, help="processes of fastsmtp")
+
+
 def count(word: str) -> int:
     """1 or more. Raises ArgumentTypeError, as all that follow."""
     if not word.isdecimal() or not int(word):
         raise ArgumentTypeError(f"{word} is not a whole number above 0")
     return int(word)
+
+
+def whole(word: str) -> int:
+    if not word.isdecimal():
+        raise ArgumentTypeError(f"{word} is not a whole number from 0 on")
+    return int(word)
+
+
+def share(word: str) -> float:
+    try:
+        found = float(word)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 1:
+        raise ArgumentTypeError(f"{word} is not a share, from 0 to 1")
+    return found
 
 
 def positive(word: str) -> float:
@@ -71,6 +107,21 @@ def existing(kind: Callable[[Path], bool], what: str) -> Callable[[str], Path]:
 
 folder = existing(Path.is_dir, "a folder")
 file = existing(Path.is_file, "a file")
+
+
+def home(word: str) -> Path:
+    """A folder that may be new, in one that there is."""
+    if Path(word).exists():
+        return folder(word)
+    return beside(word)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What to say of a name that is not known: the one that was meant, or all."""
+    names = list(known)
+    if close := get_close_matches(word.lower(), names, 1):
+        return f"did you mean {close[0]}?"
+    return f"there are {', '.join(names)}"
 
 
 def beside(word: str) -> Path:

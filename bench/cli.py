@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 from typing import Final
 
+from fastsmtp_bench.arguments import nearest
 from fastsmtp_bench.client import Unfinished
 from fastsmtp_bench.generator import Failed
 from fastsmtp_bench.interrupt import INTERRUPTED
@@ -53,7 +54,8 @@ def main(words: list[str] | None = None) -> int:
         sys.stdout.write(usage())
         return 0
     if verb not in VERBS:
-        sys.stderr.write(f"fastsmtp-bench: no verb {verb}\n{usage()}")
+        said = nearest(verb, VERBS)
+        sys.stderr.write(f"fastsmtp-bench: no verb {verb}; {said}\n")
         return 2
     # told to end, or without its terminal, it takes what it started with it
     for one in (signal.SIGTERM, signal.SIGHUP):

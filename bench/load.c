@@ -101,7 +101,7 @@ static uint64_t timer_set, chance, stopped_at;
 static double next_due, gap; /* ns; open loop */
 static char *group, acked_text[EVENTS * 64];
 static size_t acked_size, sender_size;
-static char first_error[256];
+static char first_error[256], refusal[160]; /* what was said with the first bad code */
 static struct histogram waited, whole;
 
 static uint64_t now(void) {
@@ -325,12 +325,10 @@ static void note_acked_on_disk(void) {
 
 /* A refused transaction is given up; what it held counts as refused, once. */
 static void give_up(struct session *s) {
-    char text[16];
     s->failed = 1;
     refused++;
     last_progress = now();
-    snprintf(text, sizeof text, "%d", s->worst);
-    complain("refused", text);
+    complain("refused", refusal);
     if (opt.tolerant) { /* as a polite client: leave, come back after a pause */
         say(s, QUIT, "QUIT\r\n", 6);
         return;
@@ -386,6 +384,12 @@ static void lose(struct session *s, const char *why) {
             stopping = 1;
     }
     retire(s, 0);
+}
+
+/* It answers, but with a bad code where a session begins. */
+static void turned_away(struct session *s, const char *what) {
+    complain(what, refusal);
+    lose(s, what);
 }
 
 static void connect_session(struct session *s) {
@@ -464,7 +468,7 @@ static void advance(struct session *s) {
     case CONNECTING:
     case GREETING:
         if (!good)
-            lose(s, "greeting");
+            turned_away(s, "greeting");
         else if (opt.handshakes && opt.implicit)
             leave_again(s);
         else
@@ -481,13 +485,13 @@ static void advance(struct session *s) {
             begin_message(s);
         break;
     case AUTH:
-        good ? begin_message(s) : lose(s, "AUTH");
+        good ? begin_message(s) : turned_away(s, "AUTH");
         break;
     case STARTTLS:
         if (good)
             begin_tls(s);
         else
-            lose(s, "STARTTLS");
+            turned_away(s, "STARTTLS");
         break;
     case RSET:
         begin_message(s);
@@ -524,7 +528,7 @@ static void advance(struct session *s) {
 
 /* Nothing was asked, and yet it speaks: 421 and the end (RFC 5321, 3.8). */
 static void hear_unasked(struct session *s) {
-    complain("unasked reply", "while idle");
+    complain("unasked reply", refusal[0] ? refusal : "while idle");
     lose(s, "unasked reply");
 }
 
@@ -545,6 +549,15 @@ static void note_reply(struct session *s) {
     }
 }
 
+/* Keeps a line for a report: what would be wrong in a text of JSON is left out. */
+static void note_refusal(int code, const char *text, const char *end) {
+    size_t used = (size_t)snprintf(refusal, sizeof refusal, "%03d ", code);
+    for (; text < end && used + 1 < sizeof refusal; text++)
+        if (*text >= ' ' && *text < 127 && *text != '"' && *text != '\\')
+            refusal[used++] = *text;
+    refusal[used] = 0;
+}
+
 static void reply_octets(struct session *s, const char *p, const char *end) {
     int fd = s->fd;
     while (p < end && s->fd == fd) {
@@ -559,6 +572,8 @@ static void reply_octets(struct session *s, const char *p, const char *end) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
         if (!stop)
             return;
+        if (s->code >= 400 && !refusal[0])
+            note_refusal(s->code, p, stop);
         p = stop + 1;
         if (s->column < 4)
             s->last = 1;

@@ -81,7 +81,7 @@ def private(profile: Profile, directory: Path, mode: Any) -> Iterator[Place]:
         logins = _populate(server.configuration, accounts.DOMAIN, profile)
         server.start()
         port = ports["submission"] if profile.auth else server.port
-        try:
+        with blamed(server):
             yield Place(
                 label=f"fastsmtp, mode {mode}",
                 port=ports["lmtp"] if profile.lmtp else port,
@@ -90,8 +90,22 @@ def private(profile: Profile, directory: Path, mode: Any) -> Iterator[Place]:
                 configuration=server.configuration,
                 logins=tuple((who, PASSWORD) for who in logins),
             )
-        finally:
-            server.stop()
+
+
+@contextmanager
+def blamed(server: Served) -> Iterator[None]:
+    """Stops it at the end. Where a load has Failed since it was gone, its log says why;
+    the folder with it goes away."""
+    try:
+        yield
+    except (Failed, OSError) as why:
+        if (code := server.process and server.process.poll()) is None:
+            raise
+        tail = server.log.read_text(errors="replace")[-1000:].strip()
+        said = f"{why}; the server ended with {code}"
+        raise Failed(f"{said}:\n{tail}" if tail else said) from None
+    finally:
+        server.stop()
 
 
 def _tables(profile: Profile, ports: dict[str, int]) -> str:
@@ -218,7 +232,7 @@ def borrowed(path: Path, profile: Profile, directory: Path | None) -> Iterator[P
         with _environment(overrides(loaded, home, ports)):
             logins = _populate(server.configuration, domain, profile)
             server.start()
-            try:
+            with blamed(server):
                 yield Place(
                     label=f"fastsmtp with {path}",
                     port=ports[wanted(profile)],
@@ -228,8 +242,6 @@ def borrowed(path: Path, profile: Profile, directory: Path | None) -> Iterator[P
                     configuration=server.configuration,
                     logins=tuple((who, PASSWORD) for who in logins),
                 )
-            finally:
-                server.stop()
 
 
 @contextmanager

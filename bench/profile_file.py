@@ -21,6 +21,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from fastsmtp_bench.arguments import nearest
 from fastsmtp_bench.profiles import PROFILES, Profile, Sizes, spread
 
 KINDS: Final = {
@@ -50,7 +51,7 @@ def load(path: Path) -> Profile:
 def read(document: dict[str, Any], path: Path) -> Profile:
     """What the file at this path says. Raises Mistake."""
     if unknown := sorted(set(document) - set(KNOWN)):
-        raise Mistake(f"no setting {unknown[0]}; there are {', '.join(KNOWN)}")
+        raise Mistake(f"no setting {unknown[0]}; {nearest(unknown[0], KNOWN)}")
     like = document.pop("like", "mx")
     if like not in PROFILES:
         raise Mistake(f"like is {like!r}, not one of {', '.join(PROFILES)}")

@@ -84,7 +84,8 @@ def profile_of(options: argparse.Namespace) -> Profile:
     elif name.endswith(".toml") or Path(name).exists():
         found = profile_file.load(Path(name))
     else:
-        raise Failed(f"no profile {name}; there are {', '.join(PROFILES)}, or a FILE")
+        said = arguments.nearest(name, PROFILES)
+        raise Failed(f"no profile {name}, nor a FILE.toml of that name; {said}")
     if options.sessions:
         found = replace(found, sessions=options.sessions)
     if options.folder:

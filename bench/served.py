@@ -154,14 +154,25 @@ class Served:
                 env={**os.environ, **self.extra},
                 start_new_session=True,
             )
-        while not self.greets():
-            ended = self.process.poll()
-            if ended is not None or time.monotonic() - begun > seconds:
-                self.kill()
+        try:
+            self._answers(begun + seconds)
+        except BaseException:  # also of a signal: nobody else would end it
+            self.kill()
+            raise
+        return time.monotonic() - begun
+
+    def _answers(self, until: float) -> None:
+        """Returns when it greets; it is asked once more when the time is over, since
+        this process may have been held up. Raises RuntimeError."""
+        assert self.process
+        while True:
+            ended, late = self.process.poll(), time.monotonic() > until
+            if self.greets():
+                return
+            if ended is not None or late:
                 tail = self.log.read_text(errors="replace")[-2000:]
                 raise RuntimeError(f"fastsmtp did not start ({ended}): {tail}")
             time.sleep(0.005)
-        return time.monotonic() - begun
 
     def greets(self) -> bool:
         """Whether a client is greeted with 220 now."""

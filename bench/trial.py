@@ -19,13 +19,17 @@ from fastsmtp_bench.profiles import Profile
 from fastsmtp_bench.verdict import GENERATOR, Limit, limits, sentence
 from fastsmtp_bench.watching import Look, Watcher, busy, cpu
 
+WARM_UP: Final = "warm-up"
+WARM_UPS: Final = 5  # at most, until all users are let in without a pause
 TRIES: Final = 3  # rates that are tried
 SHARE: Final = 0.9  # of what goes at most: the first rate that is tried
 LESS: Final = 0.85  # of the last one: the next
 KEPT_UP: Final = 0.98  # of what was offered must be acknowledged
 IN_TIME: Final = 0.95  # of the time until the last reply
 FIRST_SECONDS: Final = 0.05  # until the first message is due
+CUT: Final = 0.9  # of its time: a load with an error that ended before it broke off
 BACKLOG_SECONDS: Final = 2.0  # of work that may be left at the end
+PLAIN: Final = str.maketrans("", "", ", ")  # of a name, for an id of a message
 QUANTILES: Final = (0.5, 0.9, 0.99, 0.999)
 AGES: Final = "fastsmtp_queue_messages_by_age"
 BATCH: Final = "fastsmtp_store_commit_batch_messages"
@@ -160,7 +164,10 @@ def perform(
     the first. Raises Failed, Unfinished, OSError."""
     trial = Trial(place, profile, plan, interrupt)
     trial.ceiling = ceiling(trial, screen)
-    _load(trial, screen, "warm-up", plan.warm_up_seconds)
+    for again in ("", *(f" {n}" for n in range(2, WARM_UPS + 1))):
+        _load(trial, screen, WARM_UP + again, plan.warm_up_seconds)
+        if interrupt.told or not errors(trial.last):
+            break
     trial.phases.clear()
     rate = plan.rate
     if not rate:
@@ -220,8 +227,8 @@ def _load(
         rate=rate,
         seconds=seconds,
         processes=plan.processes,
-        tolerant=plan.tolerant,
-        tag=f"{place.mark}{name.split()[0].replace(',', '')}-",
+        tolerant=plan.tolerant or name.startswith(WARM_UP),
+        tag=f"{place.mark}{name.removesuffix(' messages/s').translate(PLAIN)}-",
         acked=plan.verify,
         logins=place.logins,
     )
@@ -242,18 +249,32 @@ def _load(
     if outcome.total.counts["acknowledged"]:
         trial.phases.append(phase)
     screen.end(summary(phase))
-    if not (outcome.total.counts["acknowledged"] or trial.interrupt.told):
-        why = "; ".join(outcome.errors) or "nobody answered"
-        raise Failed(f"{place.label} took no message: {why}")
+    if not trial.interrupt.told and (why := cut_short(phase, seconds)):
+        raise Failed(f"{place.label} {why}")
+
+
+def cut_short(phase: Phase, seconds: float) -> str:
+    """Why a load that was to last so long says nothing of a server, or ""."""
+    outcome = phase.outcome
+    count = outcome.total.counts["acknowledged"]
+    why = "; ".join(dict.fromkeys(outcome.errors)) or "nobody answered"
+    if not count:
+        return f"took no message: {why}"
+    if outcome.errors and outcome.seconds < CUT * seconds:
+        return f"took {count:,} messages in the phase {phase.name}, then: {why}"
+    return ""
+
+
+def errors(phase: Phase) -> int:
+    counts = phase.outcome.total.counts
+    return counts["refused"] + counts["broken"]
 
 
 def summary(phase: Phase) -> str:
     whole = phase.outcome.total.whole
-    counts = phase.outcome.total.counts
-    wrong = counts["refused"] + counts["broken"]
     return (
         f"{phase.rate:,.0f} messages/s, p50 {whole.quantile(0.5) * 1000:.1f} ms, "
-        f"p99 {whole.quantile(0.99) * 1000:.1f} ms, {wrong:,} errors"
+        f"p99 {whole.quantile(0.99) * 1000:.1f} ms, {errors(phase):,} errors"
         + (", limited by the generator" if phase.limited else "")
     )
 

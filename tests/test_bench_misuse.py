@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from fastsmtp_bench import ledger, profile_file, run
 from fastsmtp_bench.interrupt import INTERRUPTED, Interrupt
 from fastsmtp_bench.native import preloaded
+from fastsmtp_bench.process import alive
 from fastsmtp_bench.profile_file import Mistake
 from fastsmtp_bench.profiles import PROFILES
 from fastsmtp_bench.sink import running
@@ -125,7 +126,7 @@ class TestTargets:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("sesions = 3", "no setting sesions; there are like, what, sessions"),
+        ("sesions = 3", "no setting sesions; did you mean sessions?"),
         ("sessions = 0", "sessions is 0, not a whole number from 1 on"),
         ("sessions = true", "sessions is True, not a whole number"),
         ('pipeline = "yes"', "pipeline is 'yes', not true or false"),
@@ -157,7 +158,10 @@ def test_a_profile_that_cannot_be_read(
     assert "profile /nowhere.toml: No such file or directory" in said
     said = misuse(f"--profile {tmp_path}", capsys)
     assert "Is a directory" in said
-    assert "no profile fast; there are mx, mx-brief" in misuse("--profile fast", capsys)
+    said = misuse("--profile fast", capsys)
+    assert "no profile fast, nor a FILE.toml of that name; there are mx, " in said
+    said = misuse("--profile submision", capsys)
+    assert "of that name; did you mean submission?" in said
 
 
 def test_a_profile_is_another_and_what_differs(tmp_path: Path) -> None:
@@ -288,3 +292,55 @@ class TestRuns:
         said = capsys.readouterr().err
         assert "messages/s against the null sink" in said  # which speaks TLS
         assert "took no message" in said
+
+    def test_told_to_end_while_its_server_starts_it_takes_it_along(
+        self, tmp_path: Path
+    ) -> None:
+        words = ["--profile", "W1", "--directory", str(tmp_path)]
+        with self.start(*words, "--output", str(tmp_path / "r")) as process:
+            began = time.monotonic()
+            while not (servers := serving(tmp_path)):
+                assert time.monotonic() - began < 40
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=40)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert not any(alive(pid) for pid in servers)
+        assert serving(tmp_path) == []
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_server_that_dies_is_blamed_with_its_log(self, tmp_path: Path) -> None:
+        words = ["--profile", "W1", "--directory", str(tmp_path), "--seconds", "30"]
+        words += ["--output", str(tmp_path / "r")]
+        with self.start(*words) as process:
+            assert process.stderr
+            said = ""
+            while not said.startswith("warm-up"):
+                said = process.stderr.readline()
+            for pid in serving(tmp_path):
+                os.kill(pid, signal.SIGKILL)
+            complaint = process.stderr.read()
+        assert process.returncode == 2
+        assert "fastsmtp, mode split took " in complaint
+        assert ": connection: " in complaint
+        assert "; the server ended with -9:" in complaint
+        assert list(tmp_path.iterdir()) == []
+
+    def test_who_is_refused_is_told_what_was_said(self, tmp_path: Path) -> None:
+        none = {"rule": [{"when": "rcpt", "reply": "550 5.1.1 No such user"}]}
+        with running(none) as null:
+            words = ["--target", f"127.0.0.1:{null.port}", "--profile", "W1"]
+            with self.start(*words, "--output", str(tmp_path / "r")) as process:
+                _, complaint = process.communicate(timeout=40)
+        assert process.returncode == 2
+        assert "took no message: refused: 550 5.1.1 No such user\n" in complaint
+
+
+def serving(folder: Path) -> list[int]:
+    """Processes of servers whose data are there."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "cmdline").read_bytes()
+            if b"serve\0" in words and bytes(folder) in words:
+                found.append(int(entry.name))
+    return found
