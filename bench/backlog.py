@@ -25,7 +25,8 @@ from pathlib import Path
 from socket import socket
 from statistics import median
 
-from fastsmtp_bench import fill_queue
+from fastsmtp_bench import arguments, fill_queue
+from fastsmtp_bench.client import Unfinished
 from fastsmtp_bench.fill_queue import Plan
 from fastsmtp_bench.memory import Figure, markdown
 from fastsmtp_bench.scraped import Page
@@ -165,7 +166,7 @@ def send_one(server: Served, record: Path) -> float:
         begun = time.perf_counter()
         while record.stat().st_size == before:
             if time.perf_counter() - begun > PATIENCE:
-                raise SystemExit("a message to a next hop that works did not arrive")
+                raise Unfinished("a message to a next hop that works did not arrive")
             time.sleep(0.001)
         return time.perf_counter() - begun
 
@@ -220,19 +221,14 @@ def measure(home: Path, plan: Plan, options: argparse.Namespace) -> list[Figure]
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench backlog",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("backlog", __doc__)
     add = parser.add_argument
     fill_queue.plan_arguments(parser)
-    add("--mode", choices=["one", "split"], default="split", help="of processes")
-    add("--receivers", type=int, default=1)
-    add("--rounds", type=int, default=3, help="of each verb; medians")
-    add("--seconds", type=float, default=10.0, help="how long a client asks NOOP")
-    add("--directory", type=Path, default=Path(), help="where the queue is made")
-    add("--home", type=Path, help="an empty folder; the queue stays there for the next")
+    add("--receivers", type=arguments.count, default=1)
+    positive, stays = arguments.positive, "an empty folder; the queue stays there"
+    add("--seconds", type=positive, default=10.0, help="how long a client asks NOOP")
+    add("--home", type=arguments.home, help=f"{stays} for the next run")
+    arguments.measured(parser, rounds=3, mode="split")
     options = parser.parse_args(words)
     plan = fill_queue.plan_of(options)
     if options.home:
@@ -242,7 +238,3 @@ def main(words: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(dir=options.directory) as home:
         os.chmod(home, 0o755)
         print(markdown(measure(Path(home).resolve(), plan, options)))
-
-
-if __name__ == "__main__":
-    main()

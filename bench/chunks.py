@@ -49,15 +49,10 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument(
         "workloads", nargs="*", type=arguments.workload, default=["W4", "W1"]
     )
-    parser.add_argument("--directory", type=Path, help="where the mail is kept")
-    parser.add_argument("--mode", choices=["one", "split"], default="one")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=1.0, help="of the messages")
+    arguments.measured(parser, rounds=5, scale=1.0, mode="one")
     options = parser.parse_args(words)
-    where = options.directory or Path()
-    print(
-        f"{machine.processor()}; {machine.file_system(where)}; mode {options.mode}.\n"
-    )
+    where = machine.file_system(options.directory)
+    print(f"{machine.processor()}; {where}; mode {options.mode}.\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + " --- |" * len(COLUMNS))
     with (

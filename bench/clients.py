@@ -50,9 +50,7 @@ def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("clients", __doc__)
     add = parser.add_argument
     add("workloads", nargs="*", type=arguments.workload, default=["W1", "W3"])
-    add("--rounds", type=arguments.count, default=3)
-    add("--scale", type=arguments.positive, default=0.5, help="times the messages")
-    add("--directory", type=arguments.folder, default=Path(), help="of the mail")
+    arguments.measured(parser, rounds=3, scale=0.5)
     options = parser.parse_args(words)
     print(f"{machine.processor()}; {options.rounds} rounds, medians; mode split.\n")
     print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")

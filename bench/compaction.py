@@ -144,7 +144,7 @@ def clean(server: Served, target: Target, filled: set[str]) -> dict[str, object]
 
 def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("compaction", __doc__)
-    parser.add_argument("--directory", type=Path, default=Path())
+    arguments.measured(parser)
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.directory) as place:
         print(json.dumps(measure(Path(place)), indent=1))

@@ -9,7 +9,6 @@ import json
 import sys
 from dataclasses import dataclass
 from math import sqrt
-from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
@@ -151,8 +150,8 @@ def text(a: dict[str, Any], b: dict[str, Any]) -> str:
 
 def main(words: list[str] | None = None) -> int:
     parser = arguments.parser("compare", __doc__)
-    parser.add_argument("a", type=Path, metavar="A.json")
-    parser.add_argument("b", type=Path, metavar="B.json")
+    parser.add_argument("a", type=arguments.file, metavar="A.json")
+    parser.add_argument("b", type=arguments.file, metavar="B.json")
     options = parser.parse_args(words)
     try:
         a, b = (json.loads(path.read_text()) for path in (options.a, options.b))

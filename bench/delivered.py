@@ -140,12 +140,10 @@ def measure(words: list[str] | None = None) -> str:
         default=["W1", "W2", "W4", "W6"],
     )
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
-    add("--mode", choices=["one", "split"], default="split")
-    add("--rounds", type=int, default=3)
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
+    arguments.measured(parser, rounds=3, mode="split")
     options = parser.parse_args(words)
     if why := usable():
-        raise SystemExit(f"fastsmtp-bench delivered: {why}")
+        raise peers.Unavailable(why)
     with tempfile.TemporaryDirectory(dir=options.directory) as folder:
         place = Path(folder).resolve()
         place.chmod(0o755)  # the users of Postfix enter it

@@ -1,6 +1,4 @@
-"""Many destinations, some of them dead: what that costs the others.
-
-    fastsmtp-bench destinations [--messages 10000] [--destinations 1000] [--dead 0.05]
+"""fastsmtp-bench destinations: many next hops, some dead: what that costs others.
 
 Our client sends messages of 4 KiB over 20 sessions, each to the next of so many
 domains. Each domain has a next hop of its own, by its name. A third of the dead ones
@@ -10,7 +8,6 @@ out. The peer is the same server with the mail for the good domains alone: a new
 for each round, in turn.
 """
 
-import argparse
 import statistics
 import subprocess
 import tempfile
@@ -21,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fastsmtp_bench import sink
+from fastsmtp_bench import arguments, sink
+from fastsmtp_bench.client import Unfinished
 from fastsmtp_bench.names import names
 from fastsmtp_bench.native import program
-from fastsmtp_bench.process import cpu_seconds
+from fastsmtp_bench.process import cpu_seconds, stop
 from fastsmtp_bench.served import MANY, Served, free_port
 
 PATIENCE: Final = 120.0  # seconds for all good messages to arrive
@@ -104,24 +102,24 @@ def measure(folder: Path, more: str, good: Good, load: list[str], wanted: int) -
     folder.mkdir()
     served = Served(folder, mode="split", smtp=MANY, more=more)
     served.configure()
+    stack = ExitStack()
     served.start()
     try:
         before, target = cpu_seconds(served.pid), good.look() + wanted
         start = time.monotonic()
-        client = subprocess.Popen(
-            [str(program("load")), "--port", str(served.port), *load],
-            stdout=subprocess.DEVNULL,
-        )
+        command = [str(program("load")), "--port", str(served.port), *load]
+        client = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        stack.callback(stop, client)
         while good.look() < target:
             if time.monotonic() - start > PATIENCE:
-                client.kill()
-                raise SystemExit(f"{target - good.messages} messages did not arrive")
+                raise Unfinished(f"{target - good.messages} messages did not arrive")
             time.sleep(0.005)
         seconds = time.monotonic() - start
         cpu = cpu_seconds(served.pid) - before
         if client.wait():
-            raise SystemExit("the client was refused")
+            raise Unfinished("the client was refused")
     finally:
+        stack.close()
         served.kill()  # a clean end would wait for those that are silent
     return Round(seconds, cpu)
 
@@ -136,25 +134,23 @@ def _told(what: str, rounds: list[Round], messages: int) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench destinations",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--messages", type=int, default=10_000)
-    parser.add_argument("--destinations", type=int, default=1000)
-    parser.add_argument("--dead", type=float, default=0.05, help="share of them")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = arguments.parser("destinations", __doc__)
+    add = parser.add_argument
+    add("--messages", type=arguments.count, default=10_000)
+    add("--destinations", type=arguments.count, default=1000)
+    add("--dead", type=arguments.share, default=0.05, help="share of them")
+    arguments.measured(parser, rounds=3)
     args = parser.parse_args(words)
+    if args.messages < args.destinations or args.dead == 1:
+        parser.error("each destination gets a message, and some of them are alive")
     count = round(args.dead * args.destinations)
     alive = args.destinations - count
     wanted = args.messages // args.destinations * alive
     shapes = {"without": (alive, wanted), "with": (args.destinations, args.messages)}
     found: dict[str, list[Round]] = {name: [] for name in shapes}
     with ExitStack() as stack:
-        folder = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(dir="."))
-        ).resolve()
+        place = tempfile.TemporaryDirectory(dir=args.directory)
+        folder = Path(stack.enter_context(place)).resolve()
         record = folder / "good"
         record.touch()
         into = stack.enter_context(sink.running({}, "--record", str(record)))
@@ -173,7 +169,3 @@ def main(words: list[str] | None = None) -> None:
     pairs = zip(found["with"], found["without"], strict=True)
     ratio = statistics.median(a.seconds / b.seconds for a, b in pairs)
     print(f"with {count} dead of {args.destinations} / without: {ratio:.2f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -69,5 +69,5 @@ def table(costs: list[Cost]) -> str:
 
 def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("disk", __doc__)
-    parser.add_argument("directory", type=Path, nargs="?", default=Path())
+    parser.add_argument("directory", type=arguments.folder, nargs="?", default=Path())
     print(table(measure(parser.parse_args(words).directory)))

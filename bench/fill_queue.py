@@ -20,6 +20,7 @@ from fastsmtp.queue import layout, moves
 from fastsmtp.queue.message import Envelope, Queued, Recipient, State, Target
 from fastsmtp.store.base import Kind
 from fastsmtp.store.lmdb import LmdbStore, lock
+from fastsmtp_bench import arguments
 
 TOGETHER = 2000  # messages in one transaction
 DAY = 86_400_000  # milliseconds
@@ -105,8 +106,8 @@ async def run(file: Path, plan: Plan) -> None:
 
 def plan_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--messages", type=int, default=1_000_000)
-    add("--domains", type=int, default=1000)
+    add("--messages", type=arguments.count, default=1_000_000)
+    add("--domains", type=arguments.count, default=1000)
     add("--due", choices=list(EARLIEST), default="later")
 
 
@@ -115,10 +116,8 @@ def plan_of(args: argparse.Namespace) -> Plan:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="fastsmtp-bench fill-queue", description=__doc__
-    )
-    parser.add_argument("file", type=Path)
+    parser = arguments.parser("fill-queue", __doc__)
+    parser.add_argument("file", type=arguments.file, metavar="FILE")
     plan_arguments(parser)
     args = parser.parse_args(words)
     plan = plan_of(args)
@@ -126,7 +125,3 @@ def main(words: list[str] | None = None) -> None:
     asyncio.run(run(args.file, plan))
     took = time.perf_counter() - began
     print(f"{plan.messages:,} messages, {plan}, in {took:.0f} s")
-
-
-if __name__ == "__main__":
-    main()

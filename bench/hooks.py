@@ -68,10 +68,7 @@ def table(done: dict[str, list[Run]]) -> str:
 
 def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("hooks", __doc__)
-    parser.add_argument("--directory", type=Path, default=Path())
-    parser.add_argument("--mode", choices=["one", "split"], default="split")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scale", type=float, default=0.3, help="times the messages")
+    arguments.measured(parser, rounds=5, scale=0.3, mode="split")
     options = parser.parse_args(words)
     print(f"{machine.processor()}; {machine.versions()}; mode {options.mode}; W1")
     print()

@@ -157,7 +157,8 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--write", action="store_true", help="make a new baseline")
     options = parser.parse_args(words)
     if unknown := set(options.cases) - set(CASES):
-        parser.error(f"no case {sorted(unknown)[0]!r}; there are {', '.join(CASES)}")
+        case = sorted(unknown)[0]
+        parser.error(f"no case {case!r}; {arguments.nearest(case, CASES)}")
     try:
         demand_tools()
         here = surroundings()

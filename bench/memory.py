@@ -15,7 +15,7 @@ from statistics import median
 from threading import Event, Thread
 
 from fastsmtp_bench import arguments
-from fastsmtp_bench.client import Target, run
+from fastsmtp_bench.client import Target, Unfinished, run
 from fastsmtp_bench.native import program
 from fastsmtp_bench.process import anonymous_bytes, resident_bytes
 from fastsmtp_bench.served import Served
@@ -101,7 +101,7 @@ def held(port: int, count: int) -> Iterator[None]:
         for _ in range(count):
             clients.append(create_connection(("127.0.0.1", port), timeout=30))
             if not clients[-1].recv(512).startswith(b"220"):
-                raise SystemExit(f"connection {len(clients)} was not greeted with 220")
+                raise Unfinished(f"connection {len(clients)} was not greeted with 220")
         yield
     finally:
         for client in clients:
@@ -148,10 +148,8 @@ def measure(directory: Path, mode: str, rounds: int, mailboxes: int) -> list[Fig
 def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("memory", __doc__)
     add = parser.add_argument
-    add("--mode", choices=["one", "split"], default="one", help="processes of fastsmtp")
-    add("--rounds", type=int, default=3)
-    add("--mailboxes", type=int, default=1000, help="0: leave that figure out")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
+    add("--mailboxes", type=arguments.whole, default=1000, help="0: leave that out")
+    arguments.measured(parser, rounds=3, mode="one")
     options = parser.parse_args(words)
     found = measure(options.directory, options.mode, options.rounds, options.mailboxes)
     print(markdown(found))

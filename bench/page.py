@@ -53,10 +53,8 @@ def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("page", __doc__)
     add = parser.add_argument
     add("--modes", nargs="+", choices=["one", "split"], default=["one", "split"])
-    add("--rounds", type=int, default=3)
-    add("--scale", type=float, default=1.0, help="times the messages of a run")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
     add("--print", action="store_true", help="print, and leave the page as it is")
+    arguments.measured(parser, rounds=3, scale=1.0)
     options = parser.parse_args(words)
     figures = "\n\n".join(sections(options))
     if options.print:

@@ -1,4 +1,4 @@
-"""python -m fastsmtp_bench.pop3: fetching mail, fastsmtp beside Dovecot.
+"""fastsmtp-bench pop3: fetching mail, fastsmtp beside Dovecot.
 
 The same 10,000 messages of 4 KiB in fastsmtp and in Dovecot 2.3 (Debian, mdbox and
 Maildir, a configuration of its own), in clear over loopback, in turn. The client is a
@@ -25,7 +25,7 @@ from threading import Thread
 from typing import Any, Literal
 
 from fastsmtp.net.selfsigned import make
-from fastsmtp_bench import accounts, machine
+from fastsmtp_bench import accounts, arguments, machine
 from fastsmtp_bench.client import Target, run
 from fastsmtp_bench.dovecot import dovecot
 from fastsmtp_bench.process import anonymous_bytes
@@ -237,7 +237,7 @@ def beside_w1(server: Served, port: int, messages: int) -> tuple[float, float, f
     work = WORKLOADS["W1"]
     run("load", work.scaled(0.1), target)
     alone = run("load", work, target).rate
-    words = [sys.executable, "-m", "fastsmtp_bench.pop3", "--fetch", str(port)]
+    words = [sys.executable, "-m", "fastsmtp_bench", "pop3", "--fetch", str(port)]
     clients = [
         subprocess.Popen([*words, str(messages)], stdout=subprocess.PIPE)
         for _ in range(10)
@@ -322,19 +322,15 @@ def measure(directory: Path, mode: Any, rounds: int, messages: int) -> str:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments.parser("pop3", __doc__)
     add = parser.add_argument
-    add("--mode", choices=["one", "split"], default="split")
-    add("--rounds", type=int, default=3)
-    add("--messages", type=int, default=MESSAGES)
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
-    add("--fetch", type=int, nargs=2, help=argparse.SUPPRESS)
+    add("--messages", type=arguments.count, default=MESSAGES)
+    add("--fetch", type=arguments.count, nargs=2, help=argparse.SUPPRESS)
+    arguments.measured(parser, rounds=3, mode="split")
     options = parser.parse_args(words)
+    if options.messages <= options.rounds * DELETED:
+        parser.error(f"each round deletes {DELETED:,} messages: --messages is too few")
     if options.fetch:
         fetch_for_ever(*options.fetch)
         return
     print(measure(options.directory, options.mode, options.rounds, options.messages))
-
-
-if __name__ == "__main__":
-    main()

@@ -23,7 +23,7 @@ def probe(port: int, seconds: float) -> dict[str, float]:
             reply = server.recv(512)
             answered = time.perf_counter()
             if not reply.startswith(b"250"):
-                raise SystemExit(f"NOOP was answered {reply!r}")
+                raise ConnectionError(f"NOOP was answered {reply!r}")
             waits.append(answered - start)
             time.sleep(PAUSE)
             asleep = max(asleep, time.perf_counter() - answered - PAUSE)

@@ -1,6 +1,4 @@
-"""How fast mail is accepted and passed on, beside Postfix, in one run.
-
-    fastsmtp-bench relaying [--messages 10000] [--rounds 3]
+"""fastsmtp-bench relaying: how fast mail is accepted and passed on, beside Postfix.
 
 smtp-source sends messages of 4 KiB over 20 sessions; the next hop is one smtp-sink.
 Time runs from the first message in to the last one out: until the sink has them all.
@@ -139,14 +137,16 @@ def postfix(folder: Path, sink: int) -> Iterator[tuple[int, int]]:
 
 def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("relaying", __doc__)
-    parser.add_argument("--messages", type=int, default=10_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--mode", choices=("one", "split"), default="split")
-    parser.add_argument("--connections", type=int, default=50, help="to the sink")
-    parser.add_argument("--alone", action="store_true", help="without Postfix")
+    add, count = parser.add_argument, arguments.count
+    add("--messages", type=count, default=10_000)
+    add("--connections", type=count, default=50, help="to the sink")
+    add("--alone", action="store_true", help="without Postfix")
+    arguments.measured(parser, rounds=3, mode="split")
     args = parser.parse_args(words)
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=".")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(dir=args.directory))
+        )
         folder = folder.resolve()
         folder.chmod(0o755)
         sinks = [Sink(folder / name) for name in ("a", "b")]
@@ -169,7 +169,3 @@ def main(words: list[str] | None = None) -> None:
             pairs = zip(found["fastsmtp"], found["Postfix"], strict=True)
             ratio = statistics.median(a.rate / b.rate for a, b in pairs)
             print(f"fastsmtp / Postfix {ratio:.1f}")
-
-
-if __name__ == "__main__":
-    main()

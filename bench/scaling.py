@@ -126,9 +126,7 @@ def main(words: list[str] | None = None) -> None:
     add = parser.add_argument
     add("workloads", nargs="*", type=arguments.workload, default=["W1", "W3"])
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
-    add("--rounds", type=int, default=3)
-    add("--scale", type=float, default=0.5, help="times the messages of a run")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
+    arguments.measured(parser, rounds=3, scale=0.5)
     options = parser.parse_args(words)
     with tempfile.TemporaryDirectory(dir=options.directory.resolve()) as home:
         for line in table(Path(home), options):

@@ -134,11 +134,9 @@ def _options(words: list[str] | None) -> argparse.Namespace:
         help="W1 … W7, default all",
     )
     add("--client", choices=["load", "smtp-source"], default="smtp-source")
-    add("--mode", choices=["one", "split"], default="one", help="processes of fastsmtp")
-    add("--mailboxes", type=int, default=0, help="spread over N accounts (load only)")
-    add("--rounds", type=int, default=3)
-    add("--scale", type=float, default=1.0, help="times the messages of a run")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
+    spread = "over so many accounts (only --client load)"
+    add("--mailboxes", type=arguments.whole, default=0, help=spread)
+    arguments.measured(parser, rounds=3, scale=1.0, mode="one")
     return parser.parse_args(words)
 
 

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from fastsmtp.net.selfsigned import make
 from fastsmtp_bench import arguments, machine
 from fastsmtp_bench.accounts import serving
-from fastsmtp_bench.client import Run, Target, run
+from fastsmtp_bench.client import Run, Target, Unfinished, run
 from fastsmtp_bench.memory import SPARE, Figure, markdown
 from fastsmtp_bench.native import program
 from fastsmtp_bench.process import anonymous_bytes, cpu_seconds
@@ -118,11 +118,15 @@ def ceiling(home: Path, version: str, way: str) -> tuple[float, float]:
 
 
 def listening(port: int) -> None:
+    """Returns when somebody does. Raises Unfinished."""
     end = time.monotonic() + 10
-    while time.monotonic() < end:
+    while True:
+        late = time.monotonic() > end
         with suppress(OSError), create_connection(("127.0.0.1", port), timeout=1):
             return
-    raise SystemExit(f"nobody listens on port {port}")
+        if late:
+            raise Unfinished(f"nobody listens on port {port}")
+        time.sleep(0.01)
 
 
 def handshake_rows(server: Served, rounds: int) -> list[list[str]]:
@@ -285,9 +289,7 @@ def measure(directory: Path, mode: str, rounds: int, count: int) -> str:
 def main(words: list[str] | None = None) -> None:
     parser = arguments.parser("tls", __doc__)
     add = parser.add_argument
-    add("--mode", choices=["one", "split"], default="split")
-    add("--rounds", type=int, default=3)
-    add("--idle", type=int, default=IDLE, help="connections held")
-    add("--directory", type=Path, default=Path(), help="where the mail is kept")
+    add("--idle", type=arguments.count, default=IDLE, help="connections held")
+    arguments.measured(parser, rounds=3, mode="split")
     options = parser.parse_args(words)
     print(measure(options.directory, options.mode, options.rounds, options.idle))
