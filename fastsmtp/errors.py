@@ -5,7 +5,7 @@ code, public text) and, for the log alone, the cause.
 """
 
 from enum import Enum
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Reason = Literal[
     "unknown_recipient",
@@ -32,15 +32,11 @@ Trouble = Literal["disk", "index", "log", "unapplied"]
 unapplied: too much waits to be applied to the index."""
 
 
-class Excuse(str):
-    """Why a store takes no mail, in words, and its `kind`."""
+class Excuse(NamedTuple):
+    """Why a store takes no mail: what it is, and in words."""
 
     kind: Trouble
-
-    def __new__(cls, kind: Trouble, text: str) -> "Excuse":
-        self = super().__new__(cls, text)
-        self.kind = kind
-        return self
+    text: str
 
 
 class Refused(Exception):

@@ -126,8 +126,9 @@ async def tell_trouble(process: Process, store: LmdbStore) -> None:
     log has it too: when it begins, and when it has been over for `CALM`."""
     well, calm = True, 0
     while True:
-        reason = store.healthy()
-        process.pages.excuse(process.slot, reason or "")
+        excuse = store.healthy()
+        reason = excuse.text if excuse else ""
+        process.pages.excuse(process.slot, reason)
         calm = 0 if reason else calm + 1
         if reason and well:
             process.report.store_trouble("no mail is taken", reason)

@@ -54,7 +54,10 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         stack.push_async_callback(single.close)
 
         def unready() -> str | None:
-            return "draining" if ending.asked or single.holding else store.healthy()
+            if ending.asked or single.holding:
+                return "draining"
+            excuse = store.healthy()
+            return excuse.text if excuse else None
 
         scrape = await enter(watched(process, doors.watch, store, unready))
         known = Knowledge(pages, store, scrape, process.report)

@@ -8,6 +8,7 @@ import pytest
 from fakes import turns_until
 
 from fastsmtp import depths, roles
+from fastsmtp.errors import Excuse
 from fastsmtp.roles import Process
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
@@ -22,11 +23,11 @@ class Store:
     """`reason` is its health; `applied` resolves when told."""
 
     def __init__(self) -> None:
-        self.reason: str | None = None
+        self.reason = ""
         self.visible = asyncio.Event()
 
-    def healthy(self) -> str | None:
-        return self.reason
+    def healthy(self) -> Excuse | None:
+        return Excuse("disk", self.reason) if self.reason else None
 
     async def applied(self, _id: int) -> None:
         await self.visible.wait()
@@ -90,7 +91,7 @@ def test_trouble_of_the_store_stands_in_the_page_and_in_the_log(
         for _ in range(3):  # it comes and goes: one line
             store.reason = "the disk is full"
             await until("the disk is full")
-            store.reason = None
+            store.reason = ""
             await until("")
         assert logged == [("trouble", "no mail is taken", "the disk is full")]
         await until("", roles.CALM)

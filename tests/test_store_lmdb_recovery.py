@@ -406,7 +406,7 @@ def test_a_receiver_goes_on_without_a_keeper(tmp_path: Path) -> None:
             await until(lambda: store.healthy() is not None)
             why = store.healthy()
             assert why is not None
-            assert (why.kind, "behind" in why) == ("unapplied", True)
+            assert (why.kind, "behind" in why.text) == ("unapplied", True)
         async with keeper(tmp_path, settings) as keep:
             await until(lambda: count(keep) == len(ids))
         assert faults(tmp_path) == []

@@ -89,7 +89,7 @@ def test_a_store_in_trouble_says_so_and_takes_nothing() -> None:
     async def case() -> None:
         store = MemoryStore()
         store.trouble = "disk full"
-        assert store.healthy() == "disk full"
+        assert store.healthy() == ("disk", "disk full")
         with pytest.raises(StoreUnavailable, match="disk full"):
             await store.append(Kind.MAIL, order(), b"")
         with pytest.raises(StoreUnavailable):

@@ -200,7 +200,7 @@ cdef class Reception:
         cdef object trouble = self.store.healthy()
         if trouble is not None:
             self._deferred(trouble.kind)
-            return unavailable(trouble)
+            return unavailable(trouble.text)
         if self.strained and self.greedy(session.peer):
             self._deferred("share")
             return SHARE_OF_MAIL

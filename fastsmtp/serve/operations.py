@@ -117,7 +117,8 @@ class Operations:
         }
 
     async def status(self, request: Status, octets: Octets) -> Items:
-        trouble = self.store.healthy()
+        excuse = self.store.healthy()
+        trouble = excuse.text if excuse else None
         yield Summary(pid=os.getpid(), version=__version__, trouble=trouble)
 
     async def user_add(self, request: UserAdd, octets: Octets) -> Items:

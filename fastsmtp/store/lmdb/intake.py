@@ -178,7 +178,7 @@ class Intake:
             self._cells[Count.LOG_ERRORS_DISK_FULL] += 1
         else:
             self._cells[Count.LOG_ERRORS_IO] += 1
-        return StoreUnavailable(self._failure)
+        return StoreUnavailable(self._failure.text)
 
     # what was flushed
 

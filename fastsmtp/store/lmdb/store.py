@@ -184,12 +184,12 @@ class LmdbStore:
         done: Done,
     ) -> None:
         if self._reason is not None:
-            raise StoreUnavailable(self._reason)
+            raise StoreUnavailable(self._reason.text)
         self._own().submit(id, kind, envelope, head, body, done)
 
     def spool(self, id: int, head: bytes) -> LargeBody:
         if self._reason is not None:
-            raise StoreUnavailable(self._reason)
+            raise StoreUnavailable(self._reason.text)
         return self._own().spool(id, head)
 
     async def append(

@@ -92,8 +92,10 @@ class Vitals:
 
     def _reason(self) -> Excuse | None:
         writer, options = self._writer, self._store.options
-        if writer is not None and (writer.failed or writer.trouble):
-            return writer.failed or writer.trouble
+        if writer is not None and writer.failed:
+            return Excuse("index", writer.failed)
+        if writer is not None and writer.trouble:
+            return writer.trouble
         if self._space.free < options.min_free:
             return Excuse("disk", "the disk is nearly full")
         if self._space.map_used > _MAP_FULL * options.map_size:

@@ -99,7 +99,7 @@ class Writer(threading.Thread):
         self.changed = changed
         self.fatal: Callable[[str], None] | None = None
         self.trouble: Excuse | None = None  # the last commit failed, and why
-        self.failed: Excuse | None = None  # a sync failed: for good
+        self.failed: str | None = None  # a sync failed: for good
         self._cells = cells
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
@@ -287,7 +287,7 @@ class Writer(threading.Thread):
         else:
             self._cells[Count.INDEX_ERRORS_IO] += 1
         if is_fatal(error) and self.failed is None:
-            self.failed = Excuse("index", f"the disk of the index failed: {error}")
+            self.failed = f"the disk of the index failed: {error}"
             fatal = self.fatal
             if fatal is not None:
                 self._soon(fatal, self.failed)
