@@ -14,6 +14,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -137,12 +138,18 @@ class Buckets:
         """The newest of each bucket that has anything in `cells`. `shift` is from the
         monotonic to the wall clock, in seconds."""
         found: dict[int, str] = {}
-        for n in range(len(self._bounds) if self._seen else 0):
+        size = 3 * len(self._bounds)
+        there = [
+            one
+            for page in pages
+            for place in self._seen
+            if any(one := page[place : place + size])
+        ]
+        for n in range(len(self._bounds) if there else 0):
             if not any(cells[place + n] for place in self._places):
                 continue
-            places = [place + 3 * n for place in self._seen]
-            triples = (page[at : at + 3] for page in pages for at in places)
-            id, value, at = max(triples, key=lambda one: one[2], default=(0, 0, 0))
+            newest = max(there, key=itemgetter(3 * n + 2))
+            id, value, at = newest[3 * n : 3 * n + 3]
             seconds = value * self._scale
             if id and bisect_left(self._edges, seconds) == n:
                 label = f'{{queue_id="{spell(id)}"}}'
