@@ -172,7 +172,8 @@ class Recorder:
             return [*written, *left]
         for by, arrived in gone:
             age = (terms.now - arrived) / 1000
-            self._tally.count(*(by.id, by.transport, len(by.answers), by.seconds, age))
+            told = len(by.answers)
+            self._tally.count(by.id, by.transport, told, by.seconds, age)
             self.told.delivered(by)
         for one in made:
             self._count(one, terms.now)
