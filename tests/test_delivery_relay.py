@@ -12,6 +12,7 @@ import pytest
 from test_delivery_conversation import Board, Server, run
 
 from fastsmtp.delivery.jobs import Job, Key, Outcome
+from fastsmtp.delivery.pool import EACH
 from fastsmtp.delivery.relay import Relay
 from fastsmtp.net.exchangers import CannotFind, Exchangers, Host
 from fastsmtp.policy.options import DestinationOptions
@@ -124,6 +125,49 @@ def test_messages_share_a_few_connections() -> None:
             assert all(o.reached and o.hop == "smtp:a.test" for o in one.outcomes)
             assert one.said(7) == [("u@a.test", 250, "body")]
             assert one.names.asked == ["a.test"]
+
+    run(story)
+
+
+def test_a_few_messages_are_worth_few_connections() -> None:
+    """One costs as much as some messages; where nothing is answered from one sweep to
+    the next, each message gets one."""
+
+    async def story() -> None:
+        async with Server("PIPELINING") as server, rig(connections=9) as one:
+            one.know("a.test", server)
+            for id in range(2 * EACH):
+                one.give(id, "a.test", server.port)
+            await one.came(2 * EACH)
+            assert server.heard.count("EHLO client.test") <= 2
+            server.say["."] = None
+            for id in range(100, 104):
+                one.give(id, "a.test", server.port)
+            while not server.mute:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            before = server.heard.count("EHLO client.test")
+            server.mute = False
+            for _ in range(2):
+                one.relay.sweep(time.monotonic())
+            while server.heard.count("EHLO client.test") == before:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+
+    run(story)
+
+
+def test_who_has_not_answered_gets_one_connection() -> None:
+    async def story() -> None:
+        async with Server(**{"": None}) as silent, rig(connections=9) as one:
+            one.know("a.test", silent)
+            for id in range(50):
+                one.give(id, "a.test", silent.port)
+            while not silent.mute:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            for _ in range(3):
+                one.relay.sweep(time.monotonic())
+                await asyncio.sleep(0)
+            (pool,) = one.relay.pools.values()
+            assert pool.connecting == 1
 
     run(story)
 

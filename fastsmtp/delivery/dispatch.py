@@ -2,18 +2,16 @@
 
 Mail for mailboxes of our own is delivered here, one message after the other. Mail for
 other servers goes to a sender: a process (or this one) that keeps the connections. How
-much a next hop gets at a time is limited, to a few messages before it has answered; one
-that cannot be reached is left alone for a while, longer each time, and then tried with
-a few again.
+much each next hop gets at a time is in `delivery.hops`.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine
-from itertools import islice
 from typing import Any, Final, Protocol
 
 from fastsmtp.delivery.attempt import Attempt, Terms, expired, is_late
+from fastsmtp.delivery.hops import Hops
 from fastsmtp.delivery.jobs import Job, Key, job_of
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.record import TROUBLE, Recorder
@@ -25,16 +23,9 @@ from fastsmtp.queue import counts as events
 from fastsmtp.queue.message import Queued, Standing, Target, destination_of
 from fastsmtp.queue.moves import Held
 from fastsmtp.queue.orders import due_now
-from fastsmtp.queue.schedule import TURN, Destination, Due
+from fastsmtp.queue.schedule import Destination, Due
 from fastsmtp.queue.timing import Steadiness
 from fastsmtp.smtp.letter import Answer
-
-PROBES: Final = 10
-"""Messages a next hop gets at a time before it has answered, and after it could not be
-reached: each answer doubles it. Who is silent must not take the room of others."""
-
-HOPS: Final = 100
-"""Next hops that are known before the dead ones among them are forgotten."""
 
 REMOTE: Final = ("smtp", "lmtp")
 """Transports that a sender takes care of."""
@@ -53,27 +44,6 @@ class Sender(Protocol):
     def recorded(self, key: Key) -> None:
         """The outcome of this job is durable."""
         ...
-
-
-class Hop:
-    """A next hop that has mail.
-
-    active   jobs that were given for it
-    most     of these at a time
-    failures how often in a row it could not be reached
-    paused   milliseconds, wall clock, before which it gets nothing
-    waiting  destinations whose mail is to go there when it can take more, in the order
-             in which they came
-    """
-
-    __slots__ = ("active", "failures", "most", "paused", "waiting")
-
-    def __init__(self, most: int) -> None:
-        self.active = 0
-        self.most = most
-        self.failures = 0
-        self.paused = 0
-        self.waiting: dict[str, None] = {}
 
 
 class Dispatcher:
@@ -102,8 +72,7 @@ class Dispatcher:
         self._options = options
         self._steady = steady
         self._clock = Steadiness(schedule.now(), steady())
-        self._hops: dict[str, Hop] = {}
-        self._tidy_at = HOPS
+        self._hops = Hops(schedule, options)
         self._active = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._here: asyncio.Queue[tuple[Held, str, list[Target]]] = asyncio.Queue()
@@ -160,8 +129,7 @@ class Dispatcher:
         """
         now = self.schedule.now()
         horizon = now + backoff.longest(self._options.retry)
-        for hop in self._hops.values():
-            hop.paused = 0
+        self._hops.look_anew()
         self.schedule.look_anew()
         for name in self.schedule.names():
             async for ids in self.schedule.overdue(name, horizon):
@@ -206,7 +174,7 @@ class Dispatcher:
             self._active += 1
             self._start(held, destination.name, hop, targets)
         for key, ids in kept.items():
-            self._keep(destination.name, key, ids, now)
+            self._hops.keep(key, destination.name, ids, now)
 
     async def _read(
         self, destination: Destination, ids: list[int]
@@ -263,38 +231,7 @@ class Dispatcher:
         """Whether the mail for this next hop stays in the queue for now."""
         if hop.transport not in REMOTE:
             return False
-        state = self._hops.get(hop.key)
-        if self.sender is None:
-            return True
-        if state is None:
-            return False
-        return state.paused > now or state.active >= state.most
-
-    def _keep(self, name: str, key: str, ids: list[int], now: int) -> None:
-        hop = self._hop(key)
-        if hop.paused > now:
-            self.schedule.give_back(name, ids)
-            self.schedule.pause(name, hop.paused)
-        else:
-            self.schedule.park(name, ids)
-            hop.waiting[name] = None
-
-    def _hop(self, key: str) -> Hop:
-        hop = self._hops.get(key)
-        if hop is None:
-            if len(self._hops) >= self._tidy_at:
-                self._forget_dead()
-            hop = self._hops[key] = Hop(min(PROBES, self._options.hop_active))
-        return hop
-
-    def _forget_dead(self) -> None:
-        """Next hops that failed once and have no mail any more: mail to forged senders
-        would make them more and more."""
-        before = self.schedule.now() - int(1000 * self._options.hop_pause_most)
-        hops = self._hops.items()
-        stays = {k: h for k, h in hops if h.active or h.waiting or h.paused > before}
-        self._hops = stays
-        self._tidy_at = max(HOPS, 2 * len(stays))
+        return self.sender is None or not self._hops.takes(hop.key, now)
 
     def _start(
         self, held: Held, name: str, hop: NextHop, targets: list[Target]
@@ -316,8 +253,7 @@ class Dispatcher:
         self._recorder.put(Attempt(id, name, answers, "relay", hop.key))
 
     def _send(self, job: Job) -> None:
-        hop = self._hop(job.hop.key)
-        hop.active += 1
+        self._hops.given(job.hop.key)
         if self.sender is None or not self.sender.give(job):
             self.returned(job.id, job.destination, job.hop.key)
 
@@ -339,37 +275,14 @@ class Dispatcher:
 
     def finished(self, attempt: Attempt) -> None:
         """A sender has tried it."""
-        hop = self._hops.get(attempt.hop)
-        if hop is not None:
-            hop.active -= 1
-            self._judge(hop, attempt)
-            self._relieve(attempt.hop, hop)
+        if self._hops.ended(attempt):
+            self._soon(self._age(attempt))
         self._recorder.put(attempt)
 
     def returned(self, id: int, name: str, key: str) -> None:
         """A sender did not get to it: it is due as before."""
         self._active -= 1
-        hop = self._hop(key)
-        hop.active -= 1
-        hop.waiting[name] = None
-        self.schedule.park(name, (id,))
-
-    def _judge(self, hop: Hop, attempt: Attempt) -> None:
-        now = self.schedule.now()
-        if attempt.reached:
-            hop.most = min(2 * hop.most, self._options.hop_active)
-            if hop.most == self._options.hop_active:
-                hop.failures = 0
-            return
-        if hop.paused > now:
-            return  # of the same failure
-        hop.failures += 1
-        hop.most = PROBES
-        pause = self._options.hop_pause * 2.0 ** min(hop.failures - 1, 30)
-        pause = min(pause, self._options.hop_pause_most)
-        chance = backoff.chance_of(attempt.id)
-        hop.paused = now + backoff.pause(1, chance, (pause,))
-        self._soon(self._age(attempt))
+        self._hops.returned(key, name, id)
 
     async def _age(self, failed: Attempt) -> None:
         """A next hop cannot be reached, so what waits for it is not even tried: that
@@ -403,34 +316,13 @@ class Dispatcher:
             )
         )
 
-    def _relieve(self, key: str, hop: Hop) -> None:
-        """Let destinations come again that wait for this next hop: as many as may fill
-        it. What they give is read first, so all of them would be read for a few. When
-        nothing is under way nobody would come back here, so all of them come."""
-        if hop.waiting and hop.active <= hop.most // 2:
-            most = max(1, (hop.most - hop.active) // TURN)
-            most = most if hop.active else len(hop.waiting)
-            names = list(islice(hop.waiting, most))
-            for name in names:
-                del hop.waiting[name]
-            self.schedule.unpark(names)
-        if not hop.active and not hop.failures and not hop.waiting:
-            del self._hops[key]
-
     def hurry(self, keys: Collection[str]) -> None:
         """Try these next hops although they were left alone after a failure."""
-        for key in keys:
-            hop = self._hops.get(key)
-            if hop is not None and hop.paused:
-                hop.paused = 0
-                names, hop.waiting = hop.waiting, {}
-                self.schedule.unpark(names)
+        self._hops.hurry(keys)
 
     def connected(self) -> None:
         """There is a sender again."""
-        for hop in self._hops.values():
-            names, hop.waiting = hop.waiting, {}
-            self.schedule.unpark(names)
+        self._hops.wake()
 
     def resumed(self, key: Key, hop: str) -> bool:
         """A sender that has come back is still at this: it is active, not due. False:
@@ -440,7 +332,7 @@ class Dispatcher:
             return False
         self.schedule.hold_active(key.destination, key.id, moves.tally(held.queued))
         self._active += 1
-        self._hop(hop).active += 1
+        self._hops.given(hop)
         return True
 
     def _read_quietly(self, id: int) -> Held | None:

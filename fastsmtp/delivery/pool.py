@@ -30,6 +30,10 @@ from fastsmtp.store.base import Blob
 
 BAD: Final = 60.0  # seconds a host that could not be used is tried behind others
 IDLE: Final = 2.0  # seconds a connection without work is kept
+EACH: Final = 8
+"""Messages for each connection: to open one costs as much as some of them. Where none
+was answered between two sweeps the server is slow, and each gets a connection."""
+
 FIRST: Final = 5  # connections before the first message went well
 AGAIN: Final = 3  # connections that may break under a message before it is deferred
 
@@ -110,6 +114,7 @@ class Pool:
     limit       connections at a time now: grows while messages go well, shrinks when
                 a connection cannot be had beside others
     unrecorded  how many jobs have an answer that is not durable yet
+    connecting  connections on their way
     """
 
     def __init__(
@@ -130,38 +135,46 @@ class Pool:
         self._held: dict[Conversation, Work] = {}  # held alone
         self._ahead = True  # envelopes may be given ahead
         self._leaving = False
-        self._connecting = 0
+        self.connecting = 0
         self._bad: dict[str, float] = {}  # host -> until when (monotonic)
+        self._answers = 0  # since the last sweep
         self._next = 0.0  # monotonic time of the next message a rate allows
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def unused(self) -> bool:
-        return not (self._all or self._connecting or self._waiting or self.unrecorded)
+        return not (self._all or self.connecting or self._waiting or self.unrecorded)
 
     def add(self, work: Work) -> None:
         self._waiting.append(work)
         self.pump()
 
-    def pump(self) -> None:
-        """Hand out what can go, and connect where that helps."""
+    def pump(self, each: int = EACH) -> None:
+        """Hand out what can go, and connect where that helps: one connection for `each`
+        that wait or are inside."""
         while self._held and self._allowed():
             self._release()
         while self._waiting and self._idle and self._allowed():
             conversation, _ = self._idle.pop()
             if self._fits(conversation):
                 self._say(conversation, self._waiting.popleft())
-        room = self._limit - len(self._all) - self._connecting
-        for _ in range(min(len(self._waiting) - self._connecting, room)):
-            self._connecting += 1
+        for _ in range(self._wanted(each) - self.connecting):
+            self.connecting += 1
             self._office.start(self._connect())
         while self._single and self._gives_ahead(next(iter(self._single))):
             pass
 
+    def _wanted(self, each: int) -> int:
+        """Connections that should be on their way. Who has not answered gets one."""
+        if not (self._all and self._waiting):
+            return min(len(self._waiting), 1)
+        work = len(self._waiting) + len(self._busy) + len(self._held)
+        return min(-(-work // each), self._limit) - len(self._all)
+
     def _gives_ahead(self, conversation: Conversation) -> bool:
         """Give one more envelope to a connection that has a letter, where no other can
         take it now."""
-        full = len(self._all) + self._connecting >= self._limit
+        full = len(self._all) + self.connecting >= self._limit
         if not (self._waiting and self._ahead and full and not self._idle):
             return False
         if not self._has_room(conversation):
@@ -255,6 +268,7 @@ class Pool:
             self._again_later(work)
         else:
             self.unrecorded += 1
+            self._answers += 1
             self._office.unrecorded[work.job.key] = self
             if any(answer.accepted for answer in answers):
                 self._limit = min(self._limit + 1, self._limits.connections)
@@ -302,7 +316,7 @@ class Pool:
                 return
             self._refused(failed, host)
         finally:
-            self._connecting -= 1
+            self.connecting -= 1
             self.pump()
 
     def _candidates(self) -> list[Host]:
@@ -359,7 +373,9 @@ class Pool:
             self._idle = [pair for pair in self._idle if now - pair[1] <= IDLE]
             for conversation in idle:
                 self._part(conversation)
-        self.pump()
+        slow = self._busy and not self._answers
+        self._answers = 0
+        self.pump(each=1 if slow else EACH)
 
     def forget_waiting(self) -> "deque[Work]":
         """Those that are in no connection; they are the pool's no more."""
