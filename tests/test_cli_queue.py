@@ -11,10 +11,18 @@ from typing import Any, Final
 import pytest
 from test_queue_selection import queued, target
 
+from fastsmtp.cells import fresh
 from fastsmtp.cli import access, choosing, main, queue_top
 from fastsmtp.config import load
 from fastsmtp.queue import layout, moves
-from fastsmtp.queue.message import State, queue_id
+from fastsmtp.queue.message import (
+    Envelope,
+    Recipient,
+    State,
+    encode_envelope,
+    queue_id,
+)
+from fastsmtp.store import counts as cells
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind
 from fastsmtp.store.lmdb import LmdbStore, lock
@@ -158,6 +166,61 @@ def test_what_is_put_on_hold_before_the_first_start_stays_there(
     assert do(file, "hold", "--all", "--yes") == 0
     assert on_store(file, lambda store: layout.upgrade(store, ARRIVED)) == 0
     assert set(states(file, capsys)) == {"hold"}
+
+
+def test_an_older_queue_is_brought_to_this_layout_before_it_is_read(
+    file: Path, capsys: Output
+) -> None:
+    async def age(store: LmdbStore) -> None:
+        """As version 0.1 had it: no rows by destination, no counters of them."""
+        for prefix in (b"d", b"g"):
+            lo, hi = prefix, keys.after(prefix)
+            rows = await store.scan(keys.QUEUE, lo, hi, 100)
+            await store.commit(keys.QUEUE, deletes=[key for key, _ in rows])
+        await store.commit(keys.QUEUE, deletes=[keys.QUEUE_LAYOUT])
+
+    on_store(file, age)
+    assert len(rows(file, capsys, "list", "--domain", "y.test")) == 2
+    on_store(file, age)
+    found = rows(file, capsys, "hold", "--domain", "y.test", "--yes")
+    assert found[0]["found"]["messages"] == found[1]["done"] == 2
+
+
+def test_mail_is_applied_as_the_server_would(
+    file: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was accepted and the server ended before it was in the index; what nobody
+    here has is for the server behind us, not for the catch-all."""
+    both = """[domains."example.test"]
+catch_all = "all@example.test"
+[relay_domains."example.test"]
+next_hop = "smtp://127.0.0.1:9"
+"""
+    text = file.read_text()
+    file.write_text(text.replace('[domains."example.test"]\n', both))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("only for tests\n"))
+    add = ["user", "add", "all@example.test", "--password-stdin", "-c", str(file)]
+    assert main(add) == 0
+    config = load(file, {})
+
+    async def accept() -> None:
+        own, told = fresh(cells.SIZE), config.store
+        life = LmdbStore.open(config.data, None, told, epoch=90, series=0, cells=own)
+        store = await life
+        to = (Recipient("somebody@example.test"),)
+        wrapped = encode_envelope(Envelope("s@x.test", to, ARRIVED))
+        await store.append(Kind.MAIL, wrapped, b"x\r\n")
+        await store.close()
+
+    async def apply(store: LmdbStore) -> None:
+        """What comes behind it is applied behind it."""
+        await store.applied(await store.append(Kind.BLOB, b"", b"x\r\n"))
+
+    with lock(config.data):
+        asyncio.run(accept())
+    on_store(file, apply)
+    found = rows(file, capsys, "list", "--domain", "example.test")
+    assert [row["waiting"] for row in found] == [1]
 
 
 def test_recipients_are_deleted_one_by_one(file: Path, capsys: Output) -> None:

@@ -19,7 +19,7 @@ from fastsmtp.queue.message import (
     Target,
     encode_queued,
 )
-from fastsmtp.queue.selection import Entry, Filter, Sight
+from fastsmtp.queue.selection import Entry, Filter, Sight, Survey
 from fastsmtp.queue.sieve import Sieve
 from fastsmtp.store import keys
 from fastsmtp.store.memory import MemoryStore
@@ -270,6 +270,76 @@ def test_of_ascii_the_sieve_lets_nothing_else_through(
     if all(text is None or (text.isascii() and text) for text in texts):
         taken = wanted.takes(Entry(1, entry.state, entry))
         assert passes(wanted, encode_queued(entry)) == taken
+
+
+def surveyed(wanted: Filter, value: bytes, *active: int) -> Survey | None:
+    """What is counted of one entry without decoding it; None: it must be decoded."""
+    found = Survey()
+    rows = [(keys.queued(7), value)]
+    left = Sieve(wanted).survey(rows, active, found)
+    assert left in ([], rows)
+    found.end()
+    return None if left else found
+
+
+@settings(max_examples=500)
+@given(ENTRIES, FILTERS)
+def test_what_is_counted_undecoded_is_what_the_filter_takes(
+    entry: Queued, wanted: Filter
+) -> None:
+    found = surveyed(wanted, encode_queued(entry))
+    ours = Survey()
+    if wanted.takes(Entry(7, entry.state, entry)):
+        ours.add(Entry(7, entry.state, entry))
+    assert found in (None, ours)
+    texts = (wanted.sender, wanted.recipient, wanted.domain, wanted.error)
+    plain = all(text is None or (text.isascii() and text) for text in texts)
+    if plain and str(entry).isascii() and moves.destinations(entry):
+        assert found == ours  # nearly all are of this kind
+
+
+@given(ENTRIES, FILTERS, st.data())
+def test_what_is_not_whole_is_not_counted(
+    entry: Queued, wanted: Filter, data: st.DataObject
+) -> None:
+    whole = encode_queued(entry)
+    cut = whole[: data.draw(st.integers(0, len(whole) - 1))]
+    for value in (cut, whole + b"\xc0", b"\x95" + whole):
+        found = surveyed(wanted, value)
+        assert found is None or not found.ids
+
+
+def test_who_is_worked_on_is_counted_by_who_decodes() -> None:
+    value = encode_queued(queued(target("a@y.test")))
+    assert surveyed(Filter(), value, 7) is None
+    assert surveyed(Filter(state=State.ACTIVE), value) is None
+    assert surveyed(Filter(hop="y.test"), value) is None  # who has no table
+    long = "d" * 70 + ".test"
+    for address in (f"a@{long}", "a@\0.test", "a@\u00fc.test"):
+        assert surveyed(Filter(), encode_queued(queued(target(address)))) is None
+
+
+def test_a_survey_is_what_the_entries_come_to() -> None:
+    async def case() -> None:
+        store = MemoryStore()
+        for n in range(5):
+            await enter(
+                store, target(f"a@y{n % 2}.test"), target("b@Z.test"), arrived=n
+            )
+        await enter(store, target("c@\u00fc.test"), arrived=9)
+        await store.commit(keys.QUEUE, puts=[(keys.queued(99), b"\xc1 rot")])
+        active = frozenset([1])
+        for wanted in (Filter(), Filter(domain="z.test"), Filter(state=State.ACTIVE)):
+            damaged: list[int] = []
+            sight = Sight(active, damaged=damaged.append)
+            ours, found = Survey(), Survey()
+            async for entry in selection.entries(store, wanted, sight):
+                ours.add(entry)
+            await selection.survey(store, wanted, found, sight)
+            assert found == ours
+        assert damaged == []
+
+    run(case())
 
 
 @given(st.binary(max_size=80), FILTERS)

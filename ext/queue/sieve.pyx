@@ -18,6 +18,7 @@ cdef enum:  # fields of Queued, of Envelope and of Target, in their order
     ATTEMPTS = 3
     ERROR = 5
     DEPTH = 64  # arrays in each other; an entry has 3
+    DOMAIN_MOST = 63  # octets of one that is told as it stands
     WAYS = 100_000  # answers that are remembered
 
 cdef enum Verdict:
@@ -182,6 +183,30 @@ cdef Verdict whole_or_domain(Text text, Text wanted) noexcept nogil:
     return equals(text, wanted)
 
 
+cdef inline Verdict worse(Verdict a, Verdict b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef bytes domain_of(Text address):
+    """As `queue.message.destination_of` has it; None where that is not so simple."""
+    cdef uint64_t i, at = address.n
+    cdef uint8_t c
+    cdef bint upper = False
+    while at and address.at[at - 1] != c"@":
+        at -= 1
+    if not at:
+        return None if not_ascii(address) == MAYBE else b""
+    if address.n - at > DOMAIN_MOST:
+        return None
+    for i in range(at, address.n):
+        c = address.at[i]
+        if not c or c >= 0x80:
+            return None
+        upper |= c"A" <= c <= c"Z"
+    found = (<const char*>address.at)[at : address.n]
+    return found.lower() if upper else found
+
+
 cdef Text pattern(bytes text) noexcept:
     cdef Text made
     made.at = <const uint8_t*>PyBytes_AS_STRING(text)
@@ -201,7 +226,7 @@ cdef class Sieve:
     cdef bytes kept_sender, kept_recipient, kept_domain, kept_error, kept_state
     cdef Text sender, recipient, domain, error, state
     cdef int64_t before, since, larger, smaller, attempts
-    cdef bint null_sender, waiting
+    cdef bint null_sender, waiting, exact
     cdef Text path  # of the entry that is being looked at
     cdef object leads
     cdef dict ways  # what `leads` said
@@ -230,6 +255,14 @@ cdef class Sieve:
         self.attempts = wanted.attempts
         asked = self.recipient.n or self.domain.n or self.error.n or self.attempts
         self.waiting = bool(asked) or leads is not None
+        self.exact = wanted.hop is None and wanted.state != "active" and all(
+            [
+                wanted.sender is None or self.sender.n or self.null_sender,
+                wanted.recipient is None or self.recipient.n,
+                wanted.domain is None or self.domain.n and "@" not in wanted.domain,
+                wanted.error is None or self.error.n,
+            ]
+        )
 
     def fits(self, bytes value not None):
         """See sieve.pyi."""
@@ -237,6 +270,132 @@ cdef class Sieve:
         reader.at = <const uint8_t*>PyBytes_AS_STRING(value)
         reader.end = reader.at + PyBytes_GET_SIZE(value)
         return self.may_fit(&reader)
+
+    def survey(self, list rows not None, active, found):
+        """See sieve.pyi."""
+        cdef list left = []
+        cdef list ids = found.ids
+        cdef set domains = found.octet_domains
+        cdef int64_t octets = found.octets
+        cdef int64_t oldest = found.oldest
+        cdef int64_t size = 0
+        cdef int64_t arrived = 0
+        cdef uint64_t id
+        cdef Reader reader
+        cdef Verdict verdict
+        cdef bytes key, value
+        if not self.exact:
+            return rows
+        for row in rows:
+            key, value = row
+            reader.at = <const uint8_t*>PyBytes_AS_STRING(key) + 1
+            reader.end = reader.at + 8
+            big(&reader, 8, &id)
+            verdict = MAYBE
+            if not active or id not in active:
+                reader.at = <const uint8_t*>PyBytes_AS_STRING(value)
+                reader.end = reader.at + PyBytes_GET_SIZE(value)
+                verdict = self.told(&reader, &size, &arrived, domains)
+            if verdict == MAYBE:
+                left.append(row)
+            elif verdict == YES:
+                ids.append(id)
+                octets += size
+                if not oldest or arrived < oldest:
+                    oldest = arrived
+        found.octets, found.oldest = octets, oldest
+        return left
+
+    cdef Verdict told(self, Reader* r, int64_t* octets, int64_t* arrived,
+                      set domains) except *:
+        """Whether an entry that nobody works on is meant, and what is to be known of
+        it. It has to be one from the first octet to the last."""
+        cdef uint64_t fields
+        cdef Text state
+        cdef list names = []
+        cdef Verdict verdict
+        if not read_array(r, &fields) or fields <= TARGETS:
+            return MAYBE
+        verdict = self.envelope_told(r, arrived)
+        if verdict != YES:
+            return verdict
+        if not read_number(r, octets) or not read_text(r, &state) or not skip(r, 1):
+            return MAYBE
+        if octets[0] < self.larger or 0 <= self.smaller < octets[0]:
+            return NO
+        if self.state.n and equals(state, self.state) == NO:
+            return NO
+        verdict = self.targets_told(r, names)
+        if not skip(r, fields - TARGETS - 1) or r.at != r.end or not names:
+            return MAYBE
+        if verdict == YES:
+            domains.update(names)
+        return verdict
+
+    cdef Verdict envelope_told(self, Reader* r, int64_t* arrived) noexcept:
+        cdef uint64_t fields
+        cdef Text path
+        cdef Verdict verdict = YES
+        if not read_array(r, &fields) or fields <= ARRIVED:
+            return MAYBE
+        if not read_text(r, &path) or not skip(r, 1) or not read_number(r, arrived):
+            return MAYBE
+        if arrived[0] < self.since or 0 <= self.before <= arrived[0]:
+            return NO
+        if self.null_sender and path.n:
+            return NO
+        if self.sender.n:
+            verdict = whole_or_domain(path, self.sender)
+        return verdict if skip(r, fields - ARRIVED - 1) else MAYBE
+
+    cdef Verdict targets_told(self, Reader* r, list names) except *:
+        """Whether one who waits is meant; where they wait is put into `names`, none
+        where that cannot be told."""
+        cdef uint64_t count, fields
+        cdef Text address, recipient, error
+        cdef int64_t standing, attempts
+        cdef Verdict verdict, best = NO
+        cdef bytes name
+        cdef bint known = True
+        if not read_array(r, &count):
+            return MAYBE
+        while count:
+            count -= 1
+            if (
+                not read_array(r, &fields)
+                or fields <= ERROR
+                or not read_text(r, &address)
+                or not read_text(r, &recipient)
+                or not read_number(r, &standing)
+                or not read_number(r, &attempts)
+                or not skip(r, ERROR - ATTEMPTS - 1)
+                or not read_text(r, &error)
+                or not skip(r, fields - ERROR - 1)
+            ):
+                names.clear()
+                return MAYBE
+            if standing:
+                continue
+            name = domain_of(address)
+            known = known and name is not None
+            names.append(name)
+            verdict = NO if attempts < self.attempts else YES
+            if self.error.n:
+                verdict = worse(verdict, contains(error, self.error))
+            if self.domain.n:
+                verdict = worse(verdict, ends_with(address, self.domain))
+            if verdict != NO and self.recipient.n:
+                verdict = worse(verdict, self.is_for(address, recipient))
+            if verdict > best:
+                best = verdict
+        if not known:
+            names.clear()
+        return best
+
+    cdef Verdict is_for(self, Text address, Text recipient) noexcept:
+        cdef Verdict a = whole_or_domain(address, self.recipient)
+        cdef Verdict b = whole_or_domain(recipient, self.recipient)
+        return a if a > b else b
 
     cdef bint may_fit(self, Reader* r) except -1:
         cdef uint64_t fields

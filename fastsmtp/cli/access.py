@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastsmtp import queueing, ways
-from fastsmtp.auth.accounts import Directory
 from fastsmtp.cells import fresh
 from fastsmtp.cli import Failure
 from fastsmtp.cli.reading import demand_data
@@ -21,9 +20,8 @@ from fastsmtp.config import Config
 from fastsmtp.delivery import counts as deliveries
 from fastsmtp.delivery.alarm import LoopAlarm
 from fastsmtp.delivery.local import LocalDelivery
-from fastsmtp.delivery.route import Route
 from fastsmtp.owner import as_owner
-from fastsmtp.policy.recipients import Recipients
+from fastsmtp.people import People
 from fastsmtp.queue import counts as events
 from fastsmtp.queue import layout
 from fastsmtp.queue.schedule import Schedule
@@ -31,7 +29,6 @@ from fastsmtp.serve.control import SOCKET
 from fastsmtp.serve.operations import Operations
 from fastsmtp.serve.operations_queue import Hands, QueueOperations
 from fastsmtp.store import counts as cells
-from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore, lock, next_epoch
 
 
@@ -92,17 +89,8 @@ async def keeping(config: Config) -> AsyncIterator[LmdbStore]:
 
 def delivery(config: Config, store: LmdbStore) -> LocalDelivery:
     """What the keeper does with mail: as the server would."""
-    directory = Directory(lambda name: store.peek(keys.DIRECTORY, keys.account(name)))
-    policy = Recipients(config.domains, lambda name: directory.lookup(name) is not None)
-    route = Route(policy.resolve, directory.lookup)
-
-    def changed() -> None:
-        directory.changed()
-        route.changed()
-
-    store.watch(keys.DIRECTORY, changed)
     return LocalDelivery(
-        route,
+        People(config, store).route,
         fresh(deliveries.CELLS),
         fresh(events.CELLS),
         steps=config.delivery.retry,

@@ -5,7 +5,6 @@ import argparse
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from fastsmtp.cli import MISUSED, Failure
@@ -13,7 +12,7 @@ from fastsmtp.cli.terminal import amount
 
 if TYPE_CHECKING:
     from fastsmtp.config import Config
-    from fastsmtp.queue.selection import Entry, Filter, Sight
+    from fastsmtp.queue.selection import Entry, Filter, Sight, Survey
     from fastsmtp.store.lmdb import LmdbStore
 
 STATES: Final = ("active", "deferred", "hold", "scheduled")
@@ -105,37 +104,14 @@ def numbers(names: Sequence[str]) -> list[int]:
         raise Failure(str(error), code=MISUSED) from None
 
 
-@dataclass(slots=True)
-class Found:
-    """What was found so far.
-
-    oldest   milliseconds, wall clock, of arrival; 0 without any
-    domains  where they wait
-    damaged  ids of entries that cannot be read
-    """
-
-    ids: list[int] = field(default_factory=list)
-    octets: int = 0
-    oldest: int = 0
-    domains: set[str] = field(default_factory=set)
-    damaged: list[int] = field(default_factory=list)
-
-    def add(self, entry: "Entry", domains: Iterable[str]) -> None:
-        """Count one; somebody waits for it at these domains."""
-        arrived = entry.queued.envelope.arrived
-        self.ids.append(entry.id)
-        self.octets += entry.queued.octets
-        self.oldest = min(self.oldest or arrived, arrived)
-        self.domains.update(domains)
-
-    def words(self) -> str:
-        """As in "12,431 messages, 3 domains, oldest 2 d, 1.2 GiB"."""
-        messages, domains = len(self.ids), len(self.domains)
-        age = int(time.time() - self.oldest / 1000) if self.oldest else 0
-        return (
-            f"{counted(messages, 'message')}, {counted(domains, 'domain')},"
-            f" oldest {age_words(age)}, {amount(self.octets)}"
-        )
+def words(survey: "Survey") -> str:
+    """As in "12,431 messages, 3 domains, oldest 2 d, 1.2 GiB"."""
+    messages, domains = len(survey.ids), len(survey.domains)
+    age = int(time.time() - survey.oldest / 1000) if survey.oldest else 0
+    return (
+        f"{counted(messages, 'message')}, {counted(domains, 'domain')},"
+        f" oldest {age_words(age)}, {amount(survey.octets)}"
+    )
 
 
 def counted(number: int, what: str) -> str:
@@ -151,32 +127,48 @@ def age_words(seconds: int) -> str:
 
 
 class Search:
-    """The open queue, and what the arguments ask of it."""
+    """The open queue, and what the arguments ask of it.
+
+    damaged  ids of entries that cannot be read, as they are met
+    """
 
     def __init__(
         self, store: "LmdbStore", sight: "Sight", args: argparse.Namespace
     ) -> None:
         self.store = store
         self.wanted = wanted(args)
-        self.found = Found()
-        self._sight = sight._replace(damaged=self.found.damaged.append)
+        self.damaged: list[int] = []
+        self._sight = sight._replace(damaged=self.damaged.append)
         self._ids = numbers(getattr(args, "ids", ()))
         self._most = args.limit
 
     async def entries(self) -> AsyncIterator["Entry"]:
-        """Oldest first; each is counted in `found`."""
-        from fastsmtp.queue.moves import destinations
+        """Oldest first."""
         from fastsmtp.queue.selection import entries, named
 
         if self._ids:
             meant = named(self.store, self._ids, self.wanted, self._sight)
         else:
             meant = entries(self.store, self.wanted, self._sight)
+        left = self._most
         async for entry in meant:
-            self.found.add(entry, destinations(entry.queued))
             yield entry
-            if self._most is not None and len(self.found.ids) >= self._most:
+            left = left and left - 1
+            if left == 0:
                 return
+
+    async def survey(self) -> "Survey":
+        """What they come to."""
+        from fastsmtp.queue.selection import Survey, survey
+
+        found = Survey()
+        if not self._ids and self._most is None:
+            await survey(self.store, self.wanted, found, self._sight)
+            return found
+        async for entry in self.entries():
+            found.add(entry)
+        found.end()
+        return found
 
 
 @asynccontextmanager
@@ -214,11 +206,11 @@ async def being_tried(config: "Config") -> frozenset[int]:
     return frozenset(ids)
 
 
-def tell_damaged(found: Found) -> None:
+def tell_damaged(damaged: Iterable[int]) -> None:
     """On standard error: what is left out because nobody can read it."""
     import sys
 
     from fastsmtp.queue.message import queue_id
 
-    for id in found.damaged:
+    for id in damaged:
         print(f"{queue_id(id)} cannot be read; `fastsmtp verify`", file=sys.stderr)

@@ -92,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from fastsmtp.cli import queue_orders, queue_top
 
     loaded = config.load(config.find(args.config))
+    asyncio.run(_upgrade(loaded))
     if args.what == "top":
         return queue_top.run(loaded, args)
     if args.what in ("suspend", "resume"):
@@ -100,6 +101,20 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(queue_orders.order(loaded, args))
     show = _show if args.what == "show" else _list
     return asyncio.run(show(loaded, args))
+
+
+async def _upgrade(config: Config) -> None:
+    """See that an older queue has the layout that is read."""
+    from fastsmtp.cli.reading import reading
+    from fastsmtp.queue import layout
+
+    async with reading(config) as store:
+        old = await layout.is_old(store)
+    if old:
+        from fastsmtp.cli import access
+
+        async with access.operations(config):
+            pass  # the server, or this, has made it new
 
 
 async def _list(config: Config, args: argparse.Namespace) -> int:
@@ -113,7 +128,7 @@ async def _list(config: Config, args: argparse.Namespace) -> int:
                 rows.append(row)
     if not args.json:
         listing(rows, False, COLUMNS, "nothing waits")
-    tell_damaged(search.found)
+    tell_damaged(search.damaged)
     return OK
 
 

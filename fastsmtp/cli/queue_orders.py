@@ -12,10 +12,10 @@ import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from fastsmtp.cli import FAILED, MISUSED, OK, Failure
-from fastsmtp.cli.choosing import Found, counted, searching, tell_damaged
+from fastsmtp.cli.choosing import counted, searching, tell_damaged, words
 from fastsmtp.cli.terminal import Progress, confirm
 from fastsmtp.config import Config
-from fastsmtp.queue.selection import EVERYTHING, Filter
+from fastsmtp.queue.selection import EVERYTHING, Filter, Survey
 
 if TYPE_CHECKING:
     from fastsmtp.cli.remote import Caller
@@ -47,11 +47,9 @@ async def order(config: Config, args: argparse.Namespace) -> int:
                 "name ids or a filter, or say --all",
                 MISUSED,
             )
-        async for _ in search.entries():
-            pass
-    found = search.found
+        found = await search.survey()
     _preview(found, args)
-    tell_damaged(found)
+    tell_damaged(search.damaged)
     if args.preview or not found.ids:
         return OK
     question = f"{args.what.capitalize()} {counted(len(found.ids), 'message')}?"
@@ -61,9 +59,9 @@ async def order(config: Config, args: argparse.Namespace) -> int:
     return await _send(config, args, search.wanted, found)
 
 
-def _preview(found: Found, args: argparse.Namespace) -> None:
+def _preview(found: Survey, args: argparse.Namespace) -> None:
     if not args.json:
-        print(found.words() if found.ids else "no such message in the queue")
+        print(words(found) if found.ids else "no such message in the queue")
         return
     about = {
         "messages": len(found.ids),
@@ -75,7 +73,7 @@ def _preview(found: Found, args: argparse.Namespace) -> None:
 
 
 async def _send(
-    config: Config, args: argparse.Namespace, wanted: Filter, found: Found
+    config: Config, args: argparse.Namespace, wanted: Filter, found: Survey
 ) -> int:
     """Have it done in batches; what was done stays when one of them fails."""
     sums: dict[str, int] = {}

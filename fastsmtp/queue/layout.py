@@ -25,6 +25,13 @@ _DERIVED: Final = (b"d", b"l", b"c", b"g")
 _ELSEWHERE: Final = 3  # in layout 1: at another server, when nothing could be sent
 
 
+async def is_old(store: Store) -> bool:
+    """Whether there are entries of an older layout; an empty queue has none."""
+    if await store.get(keys.QUEUE, keys.QUEUE_LAYOUT) == LAYOUT:
+        return False
+    return bool(await store.scan(keys.QUEUE, keys.queued(0), keys.after(b"m"), 1))
+
+
 async def upgrade(store: Store, now: int) -> int:
     """Bring the queue to this layout, before anything else works on it; how many
     entries were changed. Cut off by a crash it begins again.

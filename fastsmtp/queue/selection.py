@@ -6,6 +6,7 @@ delete) is done to those who fit, not to others of the same message.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,7 +20,7 @@ from fastsmtp.queue.message import (
     decode_queued,
     destination_of,
 )
-from fastsmtp.queue.moves import decode_counted
+from fastsmtp.queue.moves import decode_counted, destinations
 from fastsmtp.queue.sieve import Sieve
 from fastsmtp.store import keys
 from fastsmtp.store.base import Store
@@ -171,6 +172,47 @@ async def entries(
             entry = _entry(int.from_bytes(key[1:], "big"), value, sight)
             if entry is not None and (every or wanted.takes(entry, sight.hop_of)):
                 yield entry
+
+
+@dataclass(slots=True)
+class Survey:
+    """What there is of messages that are meant, without their entries.
+
+    oldest   milliseconds, wall clock, of arrival; 0 without any
+    domains  where recipients wait; `octet_domains`: more of them
+    """
+
+    ids: list[int] = field(default_factory=list)
+    octets: int = 0
+    oldest: int = 0
+    domains: set[str] = field(default_factory=set)
+    octet_domains: set[bytes] = field(default_factory=set)
+
+    def add(self, entry: Entry) -> None:
+        arrived = entry.queued.envelope.arrived
+        self.ids.append(entry.id)
+        self.octets += entry.queued.octets
+        self.oldest = min(self.oldest or arrived, arrived)
+        self.domains.update(destinations(entry.queued))
+
+    def end(self) -> None:
+        """There are no more: bring into order what was found in any."""
+        self.ids.sort()
+        self.domains.update(name.decode() for name in self.octet_domains)
+        self.octet_domains.clear()
+
+
+async def survey(
+    store: Store, wanted: Filter, found: Survey, sight: Sight = PLAIN
+) -> None:
+    """Count what is meant. That is `entries` without decoding what need not be."""
+    count = Sieve(wanted, _leads_at(wanted.hop, sight)).survey
+    async for rows in _pages(store, wanted, sight):
+        for key, value in count(rows, sight.active, found):
+            entry = _entry(int.from_bytes(key[1:], "big"), value, sight)
+            if entry is not None and wanted.takes(entry, sight.hop_of):
+                found.add(entry)
+    found.end()
 
 
 async def named(

@@ -3,9 +3,10 @@
 The readable twin is `queue.selection.Filter.takes`: what that takes always passes here.
 """
 
+from collections.abc import Collection
 from typing import final
 
-from fastsmtp.queue.selection import Filter, Leads
+from fastsmtp.queue.selection import Filter, Leads, Survey
 
 @final
 class Sieve:
@@ -20,3 +21,13 @@ class Sieve:
     def __init__(self, wanted: Filter, leads: Leads | None = None) -> None: ...
     def fits(self, value: bytes) -> bool:
         """Whether this entry may be meant."""
+
+    def survey(
+        self,
+        rows: list[tuple[bytes, bytes]],
+        active: Collection[int],
+        found: Survey,
+    ) -> list[tuple[bytes, bytes]]:
+        """Count those of these rows (`keys.queued` and an entry) that are certainly
+        meant; gives those of which that cannot be told here, which has to decode them.
+        What is `active` is one of them."""
