@@ -212,6 +212,20 @@ class TestCompare:
         assert self.verdicts(self.quiet, more)["closed loop: messages/s"] == "better"
         assert self.verdicts(more, self.quiet)["closed loop: messages/s"] == "worse"
 
+    @pytest.mark.parametrize(
+        ("generator", "verdict"), [(30.0, "worse"), (27.0, "no change beyond noise")]
+    )
+    def test_cpu_that_the_machine_changed_is_not_the_server_s(
+        self, generator: float, verdict: str
+    ) -> None:
+        a, b = document(self.quiet), document(self.quiet)
+        phase = a["phases"][0]
+        phase["generator_cpu_us"] = generator
+        phase["server_cpu_us"] = b["phases"][0]["server_cpu_us"] * 0.88
+        found = {c.what: c.verdict for c in compare.changes(a, b)}
+        assert found["closed loop: server CPU µs"] == verdict
+        assert bool(compare.unlike(a, b)) is (generator != 30.0)
+
     def test_two_percent_is_none(self) -> None:
         more = [rate * 1.02 for rate in self.quiet]
         same = self.verdicts(self.quiet, more)["closed loop: messages/s"]
