@@ -37,7 +37,9 @@ run: $(DEMO)/fastsmtp.toml
 	@echo "    swaks --server 127.0.0.1:2587 --tls --auth PLAIN --auth-user alice@example.test --from alice@example.test --to bob@example.test"
 	@echo "And fetch their mail by POP3 with TLS on 127.0.0.1:2995, STLS on 2110 (docs/pop3.md):"
 	@echo "    curl -k --user alice@example.test pop3s://127.0.0.1:2995/"
-	@echo "Watch: http://127.0.0.1:9925/metrics and /readyz. Stop: Ctrl-C."
+	@echo "How deep is the queue? http://127.0.0.1:9925/status in a browser, or in a terminal:"
+	@echo "    $(V)/fastsmtp top -c $(DEMO)/fastsmtp.toml"
+	@echo "Prometheus reads http://127.0.0.1:9925/metrics (docs/watch.md). Stop: Ctrl-C."
 	@echo
 	@exec $(V)/fastsmtp serve -c $(DEMO)/fastsmtp.toml
 

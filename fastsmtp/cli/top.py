@@ -119,6 +119,7 @@ def picture(old: Any, new: Any, colored: bool) -> list[str]:
     at = time.strftime("%H:%M:%S", time.localtime(new.at))
     oldest = ago(new.oldest, new.at) if new.oldest else "-"
     size = octets(sum(new.octets.values()))
+    free = octets(new.store["disk_free"]) if new.store["disk_free"] else "-"
     return [
         f"{mark(BOLD, f'{new.waiting:,} in the queue')}, {size}, oldest {oldest}"
         f"      {mark(DIM, at)}",
@@ -132,8 +133,7 @@ def picture(old: Any, new: Any, colored: bool) -> list[str]:
         f"    accept p50 {seconds(rates.accept_p50):>8}    p99"
         f" {seconds(rates.accept_p99):>8}",
         f"refused  {rates.refused:9,.1f}/s    left   {rates.left:9,.1f}/s"
-        f"    flush  p99 {seconds(rates.flush_p99):>8}    disk"
-        f" {octets(new.store['disk_free']):>8}",
+        f"    flush  p99 {seconds(rates.flush_p99):>8}    disk {free:>8}",
         "",
         *beside(
             listed("destination", new.destinations, "{:,}"),
