@@ -44,6 +44,7 @@ ROW: Final = 0.235  # inches of a row of the grid
 COLUMN: Final = 0.66
 POINTS: Final = 240
 SHOWN: Final = 8  # names in a legend
+DPI: Final = 110
 
 
 class Line(NamedTuple):
@@ -127,7 +128,7 @@ def on_grid(axes: Axes, prometheus: Prometheus, unit: str) -> None:
     axes.set_xlim(prometheus.start, prometheus.end)
     clock = FuncFormatter(lambda t, _: time.strftime("%H:%M:%S", time.gmtime(t)))
     axes.xaxis.set_major_formatter(clock)
-    axes.locator_params(axis="x", nbins=5)
+    axes.locator_params(axis="x", nbins=5, prune="upper")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: worded(v, unit)))
     axes.grid(color=LINE, linewidth=0.6)
     axes.set_axisbelow(True)
@@ -150,22 +151,29 @@ def draw_lines(axes: Axes, panel: dict[str, Any], prometheus: Prometheus) -> Non
             axes.plot(line.at, line.values, color=line.color, linewidth=1.1)
             axes.fill_between(line.at, line.values, color=line.color, alpha=0.06)
     axes.set_ylim(bottom=0)
+    if unit in ("bytes", "Bps"):
+        top = axes.get_ylim()[1]
+        step = 2.0 ** round(math.log2(top / 4))
+        axes.set_yticks([n * step for n in range(int(top / step) + 1)])
     if not found:
         axes.text(
             0.5, 0.5, "no data", transform=axes.transAxes, color="#777", ha="center"
         )
-    legend(axes, found, unit)
+    legend(axes, found, panel)
 
 
-def legend(axes: Axes, lines: list[Line], unit: str) -> None:
-    most = sorted(lines, key=lambda line: -max(line.values))[:SHOWN]
+def legend(axes: Axes, lines: list[Line], panel: dict[str, Any]) -> None:
+    """In two lines under the plot: names, and the last value that is a number."""
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    columns = round(panel["gridPos"]["w"] / 2.8)
+    most = sorted(lines, key=lambda line: -max(line.values))[: 2 * columns][:SHOWN]
     for n, line in enumerate([x for x in lines if x in most]):
-        x, y = (n % 4) * 0.255, -0.2 - 0.11 * (n // 4)
+        x, y = n % columns / columns - 0.04, -0.22 - 0.13 * (n // columns)
         known = [value for value in line.values if math.isfinite(value)]
-        text = f"{line.name[:16]} {worded(known[-1], unit)}"
-        mark = {"transform": axes.transAxes, "fontsize": 7, "va": "center"}
-        axes.text(x - 0.06, y, "■", color=line.color, **mark)
-        axes.text(x - 0.03, y, text, color=TEXT, **mark)
+        text = f"{line.name[:18]} {worded(known[-1], unit)}"
+        mark = {"transform": axes.transAxes, "va": "center"}
+        axes.text(x, y, "■", color=line.color, fontsize=8, **mark)
+        axes.text(x + 0.1 / columns, y, text, color=TEXT, fontsize=6.5, **mark)
 
 
 def draw_number(axes: Axes, panel: dict[str, Any], prometheus: Prometheus) -> None:
@@ -241,7 +249,7 @@ def picture(
 ) -> Any:
     """Rows `first` to `last` of the grid."""
     high = (last - first) * ROW + 0.5
-    shown = pyplot.figure(figsize=(24 * COLUMN, high), facecolor=DARK, dpi=72)
+    shown = pyplot.figure(figsize=(24 * COLUMN, high), facecolor=DARK, dpi=DPI)
     shown.text(0.01, 1 - 0.3 / high, board["title"], color=TEXT, fontsize=14)
     for panel in board["panels"]:
         at = panel["gridPos"]

@@ -1,7 +1,4 @@
-"""A server under load, watched by a real Prometheus: a queue that grows and drains.
-
-python tests/watched.py SECONDS FOLDER    the story, slower, and pictures of it
-"""
+"""A server under load, watched by a real Prometheus: a queue that grows and drains."""
 
 from __future__ import annotations
 
@@ -32,6 +29,8 @@ from fastsmtp_bench.served import MANY, Served, free_port
 USER, PASSWORD = "user@example.test", "correct horse battery"
 FAR = {"gmail.test": 0.55, "corp.test": 0.3, "slow.test": 0.15}
 """Domains behind next hops that are down at first, and their share of the load."""
+ASKED = {"gmail.test": "false", "corp.test": "false", "slow.test": "true"}
+"""Whose next hop is asked about recipients."""
 LOAD = Profile(name="story", what="mail", sessions=4, sizes=OF_MAIL, persistent=False)
 HOOK = """\
 import time
@@ -75,6 +74,7 @@ level = "warning"
 RELAYED = """
 [relay_domains."{domain}"]
 next_hop = "smtp://127.0.0.1:{port}"
+call_ahead = {asked}
 """
 
 
@@ -181,7 +181,9 @@ class Watched:
             dns=dns,
             retry=retry,
         )
-        more += "".join(RELAYED.format(domain=d, port=self.far) for d in FAR)
+        more += "".join(
+            RELAYED.format(domain=d, port=self.far, asked=ASKED[d]) for d in FAR
+        )
         self.server = Served(home, "split", MANY, more)
         self.server.configure()
         words = ("user", "add", USER, "--password-stdin")
@@ -210,12 +212,13 @@ class Watched:
         )
         Generator(order).run()
 
-    def people(self) -> None:
+    def people(self, forgetful: bool = True) -> None:
         """Users who submit, fetch, and forget a password; strangers who err."""
         with smtplib.SMTP("127.0.0.1", self.submission) as client:
             client.starttls()
-            with contextlib.suppress(smtplib.SMTPException):
-                client.login(USER, "wrong")
+            if forgetful:
+                with contextlib.suppress(smtplib.SMTPException):
+                    client.login(USER, "wrong")
             client.login(USER, PASSWORD)
             for to in ("you@corp.test", "you@asked.test"):
                 client.sendmail(USER, to, "Subject: lunch\r\n\r\nNoon?\r\n")
@@ -269,7 +272,7 @@ def watched(home: Path, retry: str = "10 min") -> Iterator[tuple[Watched, Promet
 
 
 @contextmanager
-def opened(story: Watched) -> Iterator[None]:
-    """The next hops are there."""
-    with sink.running(port=story.far):
+def opened(story: Watched, rules: dict[str, Any] | None = None) -> Iterator[None]:
+    """The next hops are there; `rules` as `fastsmtp-bench sink` reads them."""
+    with sink.running(rules, port=story.far):
         yield
