@@ -250,8 +250,11 @@ class Village:
 
     # `delivery.record.Notices` and `Told`
 
-    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
+    async def tell(
+        self, id: int, before: Queued, after: After, by: Attempt
+    ) -> moves.Move:
         self.notices.append((id, after))
+        return moves.Move()
 
     def attempted(self, by: Attempt, after: After) -> None:
         self.told.append((by, after))

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.queue import backoff
 from fastsmtp.queue.message import Queued, Standing, Target
+from fastsmtp.queue.moves import Move
 from fastsmtp.queue.orders import rested
 from fastsmtp.smtp.letter import Answer
 from fastsmtp.store import keys
@@ -29,6 +30,7 @@ class Attempt:
     offers_dsn the next hop tells the sender itself (RFC 3461 section 5.2.2)
     done, marks, more   of an attempt here: accounts that have their copy, the marks
                that say so, and addresses that are to be tried as well
+    notices    what sends those that follow from it; None: not known yet
     """
 
     id: int
@@ -43,7 +45,7 @@ class Attempt:
     done: tuple[int, ...] = ()
     marks: tuple[tuple[int, str], ...] = ()
     more: tuple[Target, ...] = ()
-    told: bool = False  # notices that follow from it were sent
+    notices: Move | None = None
 
     @property
     def here(self) -> bool:

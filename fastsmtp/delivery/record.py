@@ -4,8 +4,8 @@ Attempts end when they end; what has ended since the last commit is recorded wit
 next one. A result is never lost while this process lives: if the store is in trouble it
 is written later, and until then the message stays active, so nobody tries it again.
 
-A notice that is owed to a sender is durable before the move that it is owed for: a
-crash in between makes a second notice, never none.
+A notice that is owed to a sender joins the queue in the transaction of the move that it
+is owed for: whenever a crash comes, it is told once.
 """
 
 import asyncio
@@ -50,8 +50,8 @@ class Cells(NamedTuple):
 class Notices(Protocol):
     """Who tells senders."""
 
-    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
-        """Send what is owed after an attempt: durable when this returns."""
+    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> Move:
+        """What sends the notices that are owed after an attempt, when it is made."""
         ...
 
 
@@ -136,6 +136,8 @@ class Recorder:
             try:
                 left = await self._together(left)
             except StoreUnavailable as error:
+                for by in left:  # a body without a reference does not stay for ever
+                    by.notices = None
                 self.told.failed(0, "", error)
                 await self.schedule.alarm.rest(TROUBLE)
 
@@ -151,13 +153,14 @@ class Recorder:
         for one in [one for one in made if one.clears]:
             made.remove(one)
             try:
-                await self._clear(one.held, one.after.queued)
+                await self._clear(one)
             except Conflict:
                 left.append(one.by)
             else:
                 self._count(one, terms.now)
         for one in made:
             move.join(_move(one.held, one.after.queued))
+            move.join(_notices(one))
         written = [by for by, _ in gone] + [one.by for one in made]
         if not written:
             return left
@@ -177,7 +180,13 @@ class Recorder:
             self.told.delivered(by)
         for one in made:
             self._count(one, terms.now)
+            self._noted(one)
         return left
+
+    def _noted(self, one: _Made) -> None:
+        """Its notices are in the queue: they are due."""
+        if names := moves.where_due(_notices(one)):
+            self.schedule.noted(names)
 
     async def _departed(
         self, batch: list[Attempt], move: Move
@@ -213,15 +222,14 @@ class Recorder:
         return list(made.values()), left
 
     async def _tell(self, made: list[_Made]) -> None:
-        """Send the notices that are owed, each message's before its move is made."""
-        untold = [one for one in made if not one.by.told and _may_owe(one)]
+        """Write the notices that are owed; they go with the moves of the messages."""
+        untold = [one for one in made if one.by.notices is None and _may_owe(one)]
         if untold:
             await asyncio.gather(*(self._tell_of(one) for one in untold))
 
     async def _tell_of(self, one: _Made) -> None:
         held, by, after = one
-        await self._notices.tell(held.id, held.queued, after, by)
-        by.told = True
+        by.notices = await self._notices.tell(held.id, held.queued, after, by)
 
     def read(self, id: int) -> Held | None:
         """An entry as it is now; of one that does not decode it is told."""
@@ -240,10 +248,14 @@ class Recorder:
             self.told.failed(id, "", error)
             return None
 
-    async def _clear(self, held: Held, queued: Queued) -> None:
+    async def _clear(self, one: _Made) -> None:
         """Write down that all are done, clear the marks, remove the entry."""
+        held, queued = one.held, one.after.queued
         if queued != held.queued:
-            await moves.make(self.store, moves.revise(held, queued))
+            move = moves.revise(held, queued)
+            move.join(_notices(one))
+            await moves.make(self.store, move)
+            self._noted(one)
         for part, key in marks_of(queued, held.id):
             await self.store.commit(part, deletes=[key])
         again = moves.read(self.store, held.id)
@@ -297,6 +309,12 @@ def _places(transport: str, result: str) -> _Places:
         counts.duration(transport, result),
         counts.delay(transport, result),
     )
+
+
+def _notices(one: _Made) -> Move:
+    """What sends them. Nothing where the attempt is written down already, and that was
+    not heard: the store was in trouble."""
+    return one.by.notices if one.by.notices and one.after.changed else Move()
 
 
 def _move(held: Held, queued: Queued) -> Move:

@@ -1,8 +1,10 @@
-"""From an attempt at mail to the notices that its sender is owed, in the message log.
+"""From an attempt at mail to the notices that its sender is owed.
 
-`Telling` is the `Notices` of `delivery.record`: what it has told is durable. It never
-lets the queue down: while the store is in trouble it waits, and where the original
-cannot be read any more it tells without it.
+`Telling` is the `Notices` of `delivery.record`. A notice is written into the message
+log as a body that nothing refers to, and `Telling` gives the move that puts it into the
+queue. Whoever asked makes that move with his own, in one transaction, so a crash leaves
+both undone or both done. It never lets the queue down: while the store is in trouble it
+waits, and where the original cannot be read any more it tells without it.
 """
 
 import asyncio
@@ -16,14 +18,16 @@ from fastsmtp.delivery.options import DeliveryOptions
 from fastsmtp.delivery.outcomes import Fate, Outcome
 from fastsmtp.delivery.reasons import OURS, Reason
 from fastsmtp.errors import Damaged, StoreUnavailable
+from fastsmtp.queue import moves
 from fastsmtp.queue.message import (
     Envelope,
     Queued,
     Recipient,
     Standing,
+    State,
     Target,
-    encode_envelope,
 )
+from fastsmtp.queue.moves import Move
 from fastsmtp.smtp.letter import Answer
 from fastsmtp.store.base import Kind, Store, keeping
 from fastsmtp.wire.mime import Octets
@@ -129,12 +133,23 @@ def said(error: str) -> Answer:
     return Answer(code, found[2] or "", found[3], "rcpt" if code else "connect")
 
 
+def _entering(notice: Notice, now: int) -> Move:
+    """The notice joins the queue, and is due."""
+    to = tuple(
+        Target(one.address, one.address, due=now) for one in notice.envelope.recipients
+    )
+    queued = Queued(notice.envelope, notice.length, State.SCHEDULED, now, to)
+    move = moves.enter(notice.id, queued)
+    move.refs[notice.id] = 1
+    return move
+
+
 class Telling:
     """Puts notices into the message log of this process.
 
     clock  milliseconds, wall clock
     rest   waits for seconds
-    told   of each notice that is durable
+    told   of each notice that is written
     """
 
     def __init__(
@@ -153,15 +168,15 @@ class Telling:
         self._rest = rest
         self._told = told
 
-    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> None:
-        """Send what is owed after an attempt: durable when this returns."""
+    async def tell(self, id: int, before: Queued, after: After, by: Attempt) -> Move:
+        """What sends the notices that are owed after an attempt, when it is made."""
         now = self._clock()
         found = outcomes(after, by, now, self._options)
-        await self._tell(id, after.queued.envelope, found, now)
+        return await self._tell(id, after.queued.envelope, found, now)
 
     async def bounce(
         self, id: int, queued: Queued, addresses: Collection[str], text: str
-    ) -> None:
+    ) -> Move:
         """The same for targets that the operator gives up; `text` says why."""
         recipients = {one.address: one for one in queued.envelope.recipients}
         found: dict[str, Outcome] = {}
@@ -171,28 +186,31 @@ class Telling:
                 to = recipients.get(name) or Recipient(name)
                 made = Outcome(name, Fate.FAILED, to.notify, to.orcpt, text=text)
                 found[name] = made._replace(reason=Reason.OPERATOR)
-        await self._tell(id, queued.envelope, list(found.values()), self._clock())
+        all_of_it = list(found.values())
+        return await self._tell(id, queued.envelope, all_of_it, self._clock())
 
     async def _tell(
         self, id: int, envelope: Envelope, found: list[Outcome], now: int
-    ) -> None:
+    ) -> Move:
         if not found or not self._clerk.owes(envelope, found):
-            return
+            return Move()
         body, close = await self._body(id)
         try:
-            await self._send(Original(id, envelope, body), found, now)
+            return await self._send(Original(id, envelope, body), found, now)
         except Damaged:
-            await self._send(Original(id, envelope, Gone()), found, now)
+            return await self._send(Original(id, envelope, Gone()), found, now)
         finally:
             close()
 
     async def _send(
         self, original: Original, outcomes: list[Outcome], now: int
-    ) -> None:
-        next_id = self._store.next_id
+    ) -> Move:
+        next_id, move = self._store.next_id, Move()
         for notice in self._clerk.notices(original, outcomes, now, next_id):
             await self._put(notice, original.body)
             self._told(original.id, notice)
+            move.join(_entering(notice, now))
+        return move
 
     async def _body(self, id: int) -> tuple[Octets, Callable[[], None]]:
         """The message, and what closes it again."""
@@ -219,11 +237,11 @@ class Telling:
     async def _write(self, notice: Notice, body: Octets) -> None:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done = keeping(durable)
-        envelope = encode_envelope(notice.envelope)
         if notice.length <= SMALL:
             octets = b"".join(notice.pieces(body))
-            self._store.submit(notice.id, Kind.MAIL, envelope, b"", octets, done)
+            self._store.submit(notice.id, Kind.BLOB, b"", b"", octets, done)
             await durable
+            await self._store.applied(notice.id)
             return
         spool = self._store.spool(notice.id, b"")
         try:
@@ -234,5 +252,6 @@ class Telling:
         except BaseException:
             spool.abort()
             raise
-        spool.finish(Kind.MAIL, envelope, done)
+        spool.finish(Kind.BLOB, b"", done)
         await durable
+        await self._store.applied(notice.id)

@@ -27,11 +27,12 @@ and `g` change with the entry, so not when it becomes active.
     incoming   deferred    the same: some mailboxes were not reached
     scheduled  active      `schedule.take`: in memory, nothing is written
     deferred   active      the same
-    active     deferred    `delivery.record`, `moves.revise`: some not reached yet
+    active     deferred    `delivery.record`, `moves.revise`: some not reached yet;
+                           with the notices that are owed, `moves.enter`
     active     scheduled   `schedule.give_back`: nobody got to it, or its sender died;
                deferred    nothing is written
-    active     delivered   `delivery.record`, `moves.leave`; gives up the reference. A
-                           notice that is owed is durable before
+    active     delivered   `delivery.record`, `moves.leave`; gives up the reference.
+                           With the notices that are owed
     any        hold        a command, `moves.revise`; what is under way is recorded
     hold       scheduled   a command, the same
                deferred
@@ -41,6 +42,8 @@ What a crash leaves behind, and who makes it good:
     before the fdatasync         nothing, or a torn record: the client saw no 250
     before the 250               an accepted message; the client may send it again
     incoming, not applied        the record: replayed from the applied position
+    notice written, move not     a body that nothing refers to: it goes with its segment
+    made
     between two moves            one of the states above, whole: entry, rows, counters
                                  and references change together
     active                       nothing: it is due as before. A next hop that had taken

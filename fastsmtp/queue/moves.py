@@ -132,6 +132,12 @@ class Move:
         self.adds[key] = (have[0] + messages, have[1] + octets)
 
 
+def where_due(move: Move) -> set[str]:
+    """Destinations that get rows."""
+    rows = (key for key, _ in move.puts if key[:1] == b"d")
+    return {keys.parse_due(row).destination for row in rows}
+
+
 class Held(NamedTuple):
     """An entry and the octets it was read from: a move checks that they still stand."""
 

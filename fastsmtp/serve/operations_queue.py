@@ -72,9 +72,8 @@ class QueueActive(msgspec.Struct):
 class Bounce(Protocol):
     async def __call__(
         self, id: int, queued: Queued, addresses: Collection[str], text: str
-    ) -> None:
-        """Tell the sender that these were given up, if anybody is to be told; durable
-        when this returns."""
+    ) -> Move:
+        """What tells the sender that these were given up, if anybody is to be told."""
         ...
 
 
@@ -122,13 +121,13 @@ class _Made(NamedTuple):
 @dataclass(slots=True)
 class _Batch:
     """leases  give back what they hold when they are closed; leased: whom they hold
-    told    messages whose senders were"""
+    notices what tells their senders, by message"""
 
     request: QueueChange
     outcome: Outcome
     leases: ExitStack
     leased: set[int] = field(default_factory=set)
-    told: set[int] = field(default_factory=set)
+    notices: dict[int, Move] = field(default_factory=dict)
 
 
 class QueueOperations:
@@ -199,8 +198,8 @@ class QueueOperations:
         made = [one for id in ids if (one := self._order(id, batch)) is not None]
         if batch.request.action == "bounce":
             text = batch.request.text or BOUNCED
-            telling = [one for one in made if one.held.id not in batch.told]
-            await asyncio.gather(
+            telling = [one for one in made if one.held.id not in batch.notices]
+            moved = await asyncio.gather(
                 *(
                     self._hands.bounce(
                         one.held.id, one.held.queued, one.addresses, text
@@ -208,7 +207,8 @@ class QueueOperations:
                     for one in telling
                 )
             )
-            batch.told.update(one.held.id for one in telling)
+            for one, notices in zip(telling, moved, strict=True):
+                batch.notices[one.held.id] = notices
         return made
 
     def _order(self, id: int, batch: _Batch) -> _Made | None:
@@ -280,6 +280,7 @@ class QueueOperations:
         for held, after, _ in made:
             stays = orders.waits(after) or after.marks
             move.join(moves.revise(held, after) if stays else moves.leave(held))
+            move.join(batch.notices.get(held.id, Move()))
         if not made:
             return True
         try:
@@ -288,6 +289,7 @@ class QueueOperations:
             return False
         batch.outcome.done += len(made)
         self._tell(made, batch.request.action)
+        self._hands.schedule.noted(moves.where_due(move))
         return True
 
     def _tell(self, made: list[_Made], action: Action) -> None:

@@ -10,8 +10,10 @@ import asyncio
 from typing import Any
 
 import pytest
+import test_delivery_notices as notified
 from village import DOMAIN, NOW, Village, envelope
 
+from fastsmtp.queue import moves
 from fastsmtp.store import keys
 from fastsmtp.store.base import Kind
 from fastsmtp.store.memory import Disk, MemoryStore
@@ -187,3 +189,46 @@ def test_what_was_durable_is_delivered_by_the_next_life() -> None:
         after.verify()
 
     asyncio.run(case())
+
+
+async def notices_after_a_death(steps: int, behind: bool, early: bool) -> int:
+    """How many alice gets of a message that is refused, when the process that hears of
+    it dies at a step. Early: the control, which puts them into the queue before."""
+    disk = Disk()
+    town = Village(MemoryStore(disk))
+    await town.settle("alice", "bob", "carol")
+    await notified.send(town, notified.FAR)
+    for store in (Mortal(disk, steps, behind), MemoryStore(disk)):
+        life = Village(store)
+        life.ids = town.ids
+        notified.telling(life)
+        life.far.says["far.test"] = notified.NO
+        if early and isinstance(store, Mortal):
+            life.tell = first(life)  # type: ignore[method-assign]
+        try:
+            await notified.work(life, NOW + HOUR)
+        except* Died:
+            assert isinstance(store, Mortal)
+    life.verify()
+    assert disk.parts[keys.QUEUE].values == {}
+    return len(await notified.notices(life))
+
+
+def first(life: Village) -> Any:
+    tell = life.tell
+
+    async def at_once(*what: Any) -> moves.Move:
+        await moves.make(life.store, await tell(*what))
+        return moves.Move()
+
+    return at_once
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before", "behind"])
+@pytest.mark.parametrize("steps", range(7))
+def test_a_sender_is_told_once_whenever_we_die(steps: int, behind: bool) -> None:
+    assert asyncio.run(notices_after_a_death(steps, behind, early=False)) == 1
+
+
+def test_two_transactions_would_tell_it_twice() -> None:
+    assert asyncio.run(notices_after_a_death(0, True, early=True)) == 2

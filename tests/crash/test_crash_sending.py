@@ -218,3 +218,33 @@ def test_killed_while_mail_is_sent_on(
     )
     # A keeper that dies takes nothing with it: who sends keeps what came of it.
     assert doubled <= inside["group"] + inside["send"]
+
+
+NOBODY = {"rule": [{"when": "rcpt", "reply": "550 5.1.1 Nobody of that name"}]}
+
+
+@pytest.mark.parametrize("mode", KILLS)
+def test_killed_while_mail_comes_back(tmp_path: Path, mode: str) -> None:
+    """All of it is refused: its sender is told of each once, not twice, nor never."""
+    chance = random.Random(f"coming back {mode}")
+    with sink.running(NOBODY) as hop:
+        server = prepared(tmp_path, mode=mode, more=RELAY.format(port=hop.port))
+        server.start()
+        places = (server.port, tmp_path / "acked", "m")
+        load = Load(*places, to="someone@far.test", sender=USER, rate=RATE).start()
+        try:
+            for _ in range(10):
+                load.more(chance.randrange(1, RATE))
+                server.kill()
+                server.start()
+            report = load.stop()
+            acked = load.acked()
+            until(partial(is_empty, server), "an empty queue")
+            told = stored_ids(server, tmp_path)
+        finally:
+            load.end()
+            server.stop()
+    server.command("verify")
+    assert set(told) >= set(acked)
+    assert set(told.values()) == {1}
+    assert len(told) <= report["started"]
