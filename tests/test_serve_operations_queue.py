@@ -54,6 +54,7 @@ class Desk:
         self.schedule = Schedule(self.store, lambda: NOW, Silence())
         self.cells = fresh(events.CELLS)
         self.bounced: list[tuple[int, tuple[str, ...], str]] = []
+        self.notices: dict[int, moves.Move] = {}
         self.told: list[tuple[int, str]] = []
         self.hurried: set[str] = set()
         self.meanwhile: Callable[[], Awaitable[None]] | None = None
@@ -68,11 +69,12 @@ class Desk:
 
     async def bounce(
         self, id: int, queued: Queued, addresses: Collection[str], text: str
-    ) -> None:
+    ) -> moves.Move:
         self.bounced.append((id, tuple(addresses), text))
         if self.meanwhile is not None:
             meanwhile, self.meanwhile = self.meanwhile, None
             await meanwhile()
+        return self.notices.pop(id, moves.Move())
 
     async def enter(self, *to: str, **more: Any) -> int:
         """A message whose body is in the store."""
@@ -192,7 +194,11 @@ def test_bounce_tells_the_sender_first() -> None:
             seen.append(desk.entry(one))
 
         desk.meanwhile = meanwhile
+        notice = b"m notice", b"octets"
+        desk.notices[two] = moves.Move(puts=[notice])
         assert await desk.order("bounce", one, two, text="no") == {"done": 2}
+        assert await desk.store.get(keys.QUEUE, notice[0]) == notice[1]
+        await desk.store.commit(keys.QUEUE, deletes=[notice[0]])
         assert desk.bounced == [(one, (A, B), "no"), (two, (B,), "no")]
         assert seen != [None]  # it was still there
         assert desk.rows() == []
