@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from smallstore import configured
 from test_queue_selection import queued, target
 
 from fastsmtp.cells import fresh
@@ -34,13 +35,7 @@ Output = pytest.CaptureFixture[str]
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A configuration with three messages in the queue."""
-    path = tmp_path / "fastsmtp.toml"
-    path.write_text(
-        'hostname = "mx.example.test"\ndata = "data"\n'
-        '[store]\nreserve = 0\nmin_free = 0\nsegment_size = "1 MiB"\n'
-        '[domains."example.test"]\n'
-    )
-    (tmp_path / "data").mkdir(mode=0o700)
+    path = configured(tmp_path)
     busy = target("a@y.test", attempts=3, error="451 4.7.1 busy")
     on_store(path, lambda store: enter(store, busy))
     both = (target("a@y.test"), target("b@z.test"))

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import argon2
 import pytest
+from smallstore import cheapen_passwords, configured
 
 from fastsmtp.cells import fresh
 from fastsmtp.cli import access, main
@@ -23,23 +23,10 @@ ALICE = "alice@example.test"
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture(autouse=True)
-def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a good hash costs is not what these tests are about."""
-    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr("fastsmtp.auth.passwords._HASHER", hasher)
-
-
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    path = tmp_path / "fastsmtp.toml"
-    path.write_text(
-        'hostname = "mx.example.test"\ndata = "data"\n'
-        '[store]\nreserve = 0\nmin_free = 0\nsegment_size = "1 MiB"\n'
-        '[domains."example.test"]\n'
-    )
-    (tmp_path / "data").mkdir(mode=0o700)
-    return path
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    cheapen_passwords(monkeypatch)
+    return configured(tmp_path)
 
 
 class Keeper(threading.Thread):

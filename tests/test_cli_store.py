@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import argon2
 import pytest
+from smallstore import cheapen_passwords, configured
 
 from fastsmtp.auth.accounts import decode_account
 from fastsmtp.auth.passwords import verify_password
@@ -48,24 +48,10 @@ Subject: =?x-unknown?q?two?=
 """
 
 
-@pytest.fixture(autouse=True)
-def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a good hash costs is not what these tests are about."""
-    hasher = argon2.PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-    monkeypatch.setattr("fastsmtp.auth.passwords._HASHER", hasher)
-
-
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """A configuration with small files, so that a test is quick."""
-    path = tmp_path / "fastsmtp.toml"
-    path.write_text(
-        'hostname = "mx.example.test"\ndata = "data"\n'
-        '[store]\nreserve = 0\nmin_free = 0\nsegment_size = "1 MiB"\n'
-        '[domains."example.test"]\n'
-    )
-    (tmp_path / "data").mkdir(mode=0o700)
-    return path
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    cheapen_passwords(monkeypatch)
+    return configured(tmp_path)
 
 
 @pytest.fixture
