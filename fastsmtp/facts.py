@@ -43,8 +43,6 @@ class SessionClosed(Line, gc=False):
     session: int
     client: str
     reason: str
-    accepted: int
-    microseconds: int
 
 
 class MessageAccepted(Line, gc=False):

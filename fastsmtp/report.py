@@ -114,9 +114,8 @@ class Report:
                 )
             )
 
-    def session_closed(
-        self, peer: Peer, reason: str, accepted: int, microseconds: int
-    ) -> None:
+    def session_closed(self, peer: Peer, reason: str) -> None:
+        """reason: a word of PARTINGS, as the metric of disconnects has it."""
         if self._debug:
             self._add(
                 SessionClosed(
@@ -126,8 +125,6 @@ class Report:
                     peer.session,
                     peer.client,
                     reason,
-                    accepted,
-                    microseconds,
                 )
             )
 

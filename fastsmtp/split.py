@@ -102,6 +102,10 @@ class Split:
 
     # supervisor.Watch
 
+    def started(self, worker: Worker, epoch: int) -> None:
+        role, slot, pid = worker.role, worker.slot, worker.pid
+        self._process.report.worker_started(role, slot, pid, epoch)
+
     def died(self, worker: Worker, status: int | Exception) -> None:
         """Keep its counters, drop its gauges, say so."""
         process = self._process

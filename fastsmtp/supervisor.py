@@ -147,6 +147,9 @@ class NotReplaced(Exception):
 class Watch(Protocol):
     """Who knows what became of workers."""
 
+    def started(self, worker: Worker, epoch: int) -> None:
+        """There is a process, and this life of it has this epoch."""
+
     def died(self, worker: Worker, status: int | Exception) -> None:
         """It will be replaced; the exit status, or why it could not be started."""
 
@@ -230,6 +233,7 @@ class Supervisor:
             if self._stopping.is_set() or worker.leaving:
                 return 0
             worker.process = await self._spawn(worker, epoch)
+            self._watch.started(worker, epoch)
         except Exception as error:
             return error
         if self._at_once:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +81,7 @@ def test_an_accepted_message(log: Report, pipe: Pipe) -> None:
 def everything(log: Report) -> None:
     accept(log)
     log.session_opened(PEER)
-    log.session_closed(PEER, "quit", 1, 99)
+    log.session_closed(PEER, "quit")
     log.message_refused(PEER, "1", "a@b", Refused(554, "5.6.0", "No", "content", "why"))
     log.recipient_refused(PEER, "1", "x@y", NO_USER)
     log.connection_refused("192.0.2.9", "limit")
@@ -339,3 +340,13 @@ def test_operators_can_look_every_event_up() -> None:
     names = list(events(facts.Line))
     assert len(names) > 10
     assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_every_fact_is_told_by_somebody() -> None:
+    """docs/watch.md promises each of them to whoever reads the log."""
+    root = Path(report.__file__).parent
+    sources = [*root.rglob("*.py"), *(root.parent / "ext").rglob("*.p[yx]*")]
+    text = "".join(path.read_text() for path in sources if path.name != "report.py")
+    facts = [name for name in vars(Report) if not name.startswith("_")]
+    assert len(facts) > 20
+    assert [name for name in facts if not re.search(rf"\.{name}\b", text)] == []

@@ -45,6 +45,7 @@ def test_somebody_logs_in_and_fetches() -> None:
         c.vanish()
         assert office.cells[counts.OPEN] == 0
         assert office.cells[counts.DISCONNECTS.place("quit")] == 1
+        assert [said[2] for said in office.report.named("session_closed")] == ["quit"]
         assert office.cells[counts.MESSAGES.place("retrieved")] == 3
         assert office.cells[counts.OCTETS] == 3 * SIZE
         assert office.count("RETR") == 3

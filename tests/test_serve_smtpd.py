@@ -226,6 +226,7 @@ def test_a_client_lost_before_its_250_harms_nothing() -> None:
         assert world.server.connections == 0
         assert world.count(counts.MESSAGES, "accepted") == 1
         assert world.count(counts.DISCONNECTS, "reset") == 1
+        assert [said[2] for said in world.report.named("session_closed")] == ["reset"]
         assert world.cells[counts.OPEN] == 0
         assert guest.session.peer is None
 

@@ -90,6 +90,7 @@ class Rig:
     """
 
     def __init__(self, *programs: tuple[str, str]) -> None:
+        self.births: list[tuple[Worker, int]] = []
         self.deaths: list[int | Exception] = []
         self.ends: list[Worker] = []
         self.ready = {"receive", "keep"}
@@ -106,6 +107,9 @@ class Rig:
 
     def epoch(self) -> int:
         return next(self.epochs)
+
+    def started(self, worker: Worker, epoch: int) -> None:
+        self.births.append((worker, epoch))
 
     def died(self, worker: Worker, status: int | Exception) -> None:
         self.deaths.append(status)
@@ -180,6 +184,7 @@ def test_a_worker_that_dies_is_replaced_under_a_new_epoch() -> None:
         await rig.enough.wait()
         await rig.supervisor.stop(("keep",))
         assert rig.deaths[:3] == [3, 3, 3]
+        assert rig.births[:3] == [(rig.workers[0], epoch) for epoch in (1, 2, 3)]
         assert next(rig.epochs) > 3
 
     run(work)

@@ -238,6 +238,7 @@ cdef class Crowd:
         self._uncount(guest)
         self.cells[OPEN] -= 1
         self.cells[<int> PARTED[guest.session.parting]] += 1
+        self.report.session_closed(guest.who, guest.session.parting)
         if not self.guests:
             self.emptied()
         return 0

@@ -257,6 +257,7 @@ class Pop3d:
             del self._networks[guest.network]
         cells[counts.OPEN] -= 1
         cells[counts.DISCONNECTS.place(guest.session.parting)] += 1
+        self._report.session_closed(guest.who, guest.session.parting)
         if not self.guests:
             self._empty.set()
 
