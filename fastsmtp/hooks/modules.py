@@ -69,10 +69,6 @@ class Loaded:
     options: type | None
     doubtful: tuple[BadModule, ...] = field(default=())
 
-    @property
-    def takes_options(self) -> bool:
-        return hasattr(self.module, CLASS)
-
     def made(self, options: dict[str, Any]) -> Any:
         """What has the functions: the module, or its `Hook` with these options.
 

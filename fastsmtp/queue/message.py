@@ -188,7 +188,6 @@ def destination_of(address: str) -> str:
 
 _DIGITS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUES: Final = {c: i for i, c in enumerate(_DIGITS)}
-EPOCH_SHIFT: Final = 36  # an id is epoch << 36 | counter
 
 
 def parse_queue_id(text: str) -> int:
