@@ -8,6 +8,7 @@
 its defaults; a package is handed its own object and never sees the file.
 """
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import MISSING, field
 from typing import Any, Final
@@ -58,13 +59,22 @@ def split_address(text: str) -> tuple[str, int]:
         raise ValueError("has a port that is not a number from 0 to 65535")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if ":" not in host:
+        if not _is_address(host, 6):
             raise ValueError("has brackets around what is not an IPv6 address")
     elif ":" in host:
         raise ValueError("is an IPv6 address without its brackets")
+    elif host.rpartition(".")[2].isdigit() and not _is_address(host, 4):
+        raise ValueError("has a host that is no IPv4 address, and ends as one")
     if not host:
         raise ValueError("has no host")
     return host, int(digits)
+
+
+def _is_address(text: str, version: int) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
 
 
 def unix_path(text: str) -> str:

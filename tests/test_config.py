@@ -107,6 +107,9 @@ def test_domains_are_lower_cased(tmp_path: Path) -> None:
         ('listen = ["::1:25"]', "is an IPv6 address without its brackets", "[::]:25"),
         ('listen = ["[10.0.0.1]:25"]', "has brackets around what is not", "[::]:25"),
         ('listen = [":25"]', "has no host", "[::]:25"),
+        ('listen = ["300.1.1.1:25"]', "has a host that is no IPv4 address", "[::]:25"),
+        ('listen = ["10.1:25"]', "has a host that is no IPv4 address", "[::]:25"),
+        ('listen = ["[::g]:25"]', "has brackets around what is not", "[::]:25"),
         ("listen = []", "is empty: no mail would come in", ""),
     ],
 )

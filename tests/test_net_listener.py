@@ -9,26 +9,7 @@ import pytest
 import uvloop
 
 from fastsmtp.net import listener
-from fastsmtp.net.listener import CannotListen, Listener, bind, split_address
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("127.0.0.1:25", ("127.0.0.1", 25)),
-        ("[::1]:2525", ("::1", 2525)),
-        ("mx.example.test:0", ("mx.example.test", 0)),
-        (":25", ("", 25)),
-    ],
-)
-def test_an_address_is_split(text: str, place: tuple[str, int]) -> None:
-    assert split_address(text) == place
-
-
-@pytest.mark.parametrize("text", ["", "25", "a:", "a:b", "a:65536", "::1:25", "a:-1"])
-def test_what_is_no_address_is_named(text: str) -> None:
-    with pytest.raises(ValueError, match=r"host:port|brackets"):
-        split_address(text)
+from fastsmtp.net.listener import CannotListen, Listener, bind
 
 
 def test_a_taken_port_is_explained() -> None:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from fastsmtp.options import split_address
+
 BACKLOG: Final = 4096  # connections that may wait to be accepted
 LOOK: Final = 1.0  # seconds between looks whether accepting works
 FIRST_PAUSE: Final = 0.1  # seconds without accepting after it failed; then doubled
@@ -25,18 +27,6 @@ KEEP: Final[dict[str, Any]] = (
 """The file of a Unix socket stays: others may listen on it as well."""
 
 
-def split_address(text: str) -> tuple[str, int]:
-    """ "host:port" or "[v6]:port"; `ValueError` says what is wrong."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(f"{text!r} is not host:port")
-    if host.startswith("[") and host.endswith("]"):
-        return host[1:-1], int(port)
-    if ":" in host:
-        raise ValueError(f"{text!r}: an IPv6 address stands in brackets, [::1]:25")
-    return host, int(port)
-
-
 class CannotListen(OSError):
     """An address that cannot be listened on; the text names it and says why."""
 
@@ -44,8 +34,7 @@ class CannotListen(OSError):
 def bind(
     address: str, *, backlog: int = BACKLOG, share: bool = False
 ) -> list[socket.socket]:
-    """Listen on "host:port"; an empty host is every address of the machine. Or on
-    "unix:/path", see `bind_path`.
+    """Listen on "host:port", or on "unix:/path", see `bind_path`.
 
     share   SO_REUSEPORT: several sockets on one port, the kernel spreads connections
 
@@ -57,7 +46,7 @@ def bind(
     bound: list[socket.socket] = []
     try:
         for family, kind, protocol, _, place in socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
             sock = socket.socket(family, kind, protocol)
             bound.append(sock)
