@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import threading
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -21,7 +22,7 @@ def program(name: str) -> Path:
     target = cache() / f"{name}-{version()}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f"{target.name}.{os.getpid()}")
+        fresh = own(target)
         compile_to(HERE / f"{name}.c", fresh)
         fresh.rename(target)
     return target
@@ -34,11 +35,16 @@ def preloaded(name: str) -> Path:
     target = cache() / f"{name}-{digest}.so"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f"{target.name}.{os.getpid()}")
+        fresh = own(target)
         flags = ["-O1", "-shared", "-fPIC", "-o", str(fresh)]
         subprocess.run(["cc", *flags, str(source), "-ldl"], check=True)
         fresh.rename(target)
     return target
+
+
+def own(target: Path) -> Path:
+    """A name beside it that no other thread of any process compiles to."""
+    return target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}")
 
 
 def compile_to(source: Path, target: Path) -> None:
