@@ -8,7 +8,6 @@ import contextlib
 import time
 from collections.abc import (
     AsyncIterator,
-    Callable,
     Mapping,
 )
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from fastsmtp.queue.message import queue_id
 from fastsmtp.queueing import now_ms
 from fastsmtp.report import Report
 from fastsmtp.roles import (
+    Broken,
     Process,
     running,
 )
@@ -44,9 +44,8 @@ async def keeping(
     process: Process,
     store: LmdbStore,
     people: People,
-    broken: Callable[[str, BaseException], None],
+    broken: Broken,
 ) -> AsyncIterator[Dispatcher]:
-    """broken: told when a part of the keeper ended by itself; it cannot go on."""
     config, report = process.config, process.report
     loop = asyncio.get_running_loop()
     cells = Cells(blocks.DELIVERY.of(process.cells), blocks.QUEUE.of(process.cells))

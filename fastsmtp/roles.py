@@ -47,6 +47,8 @@ from fastsmtp.trace.ring import Trace
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
+Broken = Callable[[str, BaseException], None]
+"""Told when a part of a process ended by itself: the process cannot go on."""
 """Listening sockets by kind of listener (`doors.KINDS`)."""
 LOOK: Final = 0.25  # seconds between looks at the store's health
 CALM: Final = 20  # looks without trouble until it is over
@@ -96,7 +98,7 @@ async def living(
 
 @asynccontextmanager
 async def storing(
-    process: Process, series: int, *, shared: bool
+    process: Process, series: int, broken: Broken, *, shared: bool
 ) -> AsyncIterator[LmdbStore]:
     """shared: other processes of this server use the store as well."""
     config, report = process.config, process.report
@@ -113,11 +115,11 @@ async def storing(
             f"record {queue_id(record.id)} was set aside", reason_of(error)
         )
         store.keeper.on_damaged = lambda where, why: report.store_trouble(where, why)
-    telling = asyncio.ensure_future(tell_trouble(process, store))
+    telling = tell_trouble(process, store)
     try:
-        yield store
+        async with running(telling, lambda e: broken("telling of trouble", e)):
+            yield store
     finally:
-        telling.cancel()
         await store.close()
 
 

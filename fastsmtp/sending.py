@@ -16,7 +16,7 @@ from fastsmtp.delivery.post import SOCKET, Clerk, Direct, Senders
 from fastsmtp.depths import at_once
 from fastsmtp.outset import LAST, SETTLING
 from fastsmtp.policy.relaying import Relaying
-from fastsmtp.roles import Process, listening, running
+from fastsmtp.roles import Broken, Process, listening, running
 from fastsmtp.store.base import Blob
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.ways import relaying
@@ -104,7 +104,7 @@ async def desk(process: Process, dispatcher: Dispatcher) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def clerk(
-    process: Process, store: LmdbStore, broken: Callable[[str, BaseException], None]
+    process: Process, store: LmdbStore, broken: Broken
 ) -> AsyncIterator[Relay]:
     """All of a process that sends."""
     config = process.config

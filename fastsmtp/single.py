@@ -42,7 +42,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
             process.report.fault(what, error)
             ending.ask(BROKEN)
 
-        store = await enter(roles.storing(process, 0, shared=False))
+        store = await enter(roles.storing(process, 0, broken, shared=False))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = People(config, store, process.report.fault)
         dispatcher = await enter(keeping.keeping(process, store, people, broken))

@@ -120,17 +120,24 @@ async def work(orders: Orders, pipe: int) -> int:
     return ending.status
 
 
-async def keep(process: Process, ending: Ending) -> None:
-    from fastsmtp import keeping, sending
-    from fastsmtp.people import People
+def breaking(process: Process, ending: Ending) -> roles.Broken:
+    """Says what ended by itself, and ends the process: its successor begins anew."""
 
     def broken(what: str, error: BaseException) -> None:
         process.report.fault(what, error)
         ending.ask(BROKEN)
 
+    return broken
+
+
+async def keep(process: Process, ending: Ending) -> None:
+    from fastsmtp import keeping, sending
+    from fastsmtp.people import People
+
+    broken = breaking(process, ending)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store = await enter(roles.storing(process, 0, shared=True))
+        store = await enter(roles.storing(process, 0, broken, shared=True))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = People(process.config, store, process.report.fault)
         dispatcher = await enter(keeping.keeping(process, store, people, broken))
@@ -145,14 +152,10 @@ async def keep(process: Process, ending: Ending) -> None:
 async def send(process: Process, ending: Ending) -> None:
     from fastsmtp import sending
 
-    def broken(what: str, error: BaseException) -> None:
-        process.report.fault(what, error)
-        ending.ask(BROKEN)
-
     config = process.config
     store = LmdbStore.read(config.data, config.store)
     try:
-        async with sending.clerk(process, store, broken):
+        async with sending.clerk(process, store, breaking(process, ending)):
             process.pages.tell(process.slot, "serving")
             await ending.wait()
             process.pages.tell(process.slot, "draining")
@@ -174,7 +177,8 @@ async def accept(
     opening = accepting.reading if role == "read" else accepting.receiving
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        store = await enter(roles.storing(process, series, shared=True))
+        broken = breaking(process, ending)
+        store = await enter(roles.storing(process, series, broken, shared=True))
         people = People(process.config, store, process.report.fault)
         doors: Sequence[Serving] = await enter(opening(process, store, people, sockets))
 

@@ -1,18 +1,21 @@
 """What roles share, with stores that only pretend."""
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from fakes import turns_until
 
-from fastsmtp import depths, roles
+from fastsmtp import blocks, depths, roles
+from fastsmtp.cells import fresh
 from fastsmtp.errors import Excuse
 from fastsmtp.roles import Process
 from fastsmtp.store import keys
 from fastsmtp.store.lmdb import LmdbStore
 from fastsmtp.store.memory import MemoryStore
+from fastsmtp.store.options import StoreOptions
 
 
 async def never() -> None:
@@ -102,6 +105,34 @@ def test_trouble_of_the_store_stands_in_the_page_and_in_the_log(
         task.cancel()
 
     asyncio.run(main())
+
+
+def test_a_process_that_cannot_tell_of_trouble_is_not_left_like_that(
+    tmp_path: Path,
+) -> None:
+    def excuse(_slot: int, _text: str) -> None:
+        raise OSError("the page is gone")
+
+    config = SimpleNamespace(data=tmp_path, run=tmp_path, store=StoreOptions())
+    process = SimpleNamespace(
+        config=config,
+        epoch=1,
+        slot=3,
+        report=SimpleNamespace(),
+        pages=SimpleNamespace(excuse=excuse),
+        cells=fresh(blocks.CELLS),
+    )
+    told: list[tuple[str, BaseException]] = []
+
+    async def main() -> None:
+        async with roles.storing(
+            cast(Process, process), 0, lambda *what: told.append(what), shared=False
+        ):
+            await turns_until(lambda: bool(told))
+
+    asyncio.run(main())
+    ((what, error),) = told
+    assert (what, str(error)) == ("telling of trouble", "the page is gone")
 
 
 def test_a_read_that_never_suspends_is_done_at_once() -> None:
