@@ -109,11 +109,6 @@ def verify_password(record: str, password: str) -> bool:
         return False
 
 
-def outdated(record: str) -> bool:
-    """Whether the record was made with weaker parameters than ours now."""
-    return _HASHER.check_needs_rehash(record)
-
-
 def scram_keys(
     password: str, salt: bytes | None = None, iterations: int = ITERATIONS
 ) -> ScramKeys:
