@@ -19,6 +19,7 @@ class Books:
     def __init__(self) -> None:
         self.parked: list[str] = []
         self.paused: dict[str, int] = {}
+        self.seen: list[str] = []
         self.at = NOW
 
     def now(self) -> int:
@@ -35,6 +36,9 @@ class Books:
     def unpark(self, names: Iterable[str]) -> None:
         for name in names:
             self.parked.remove(name)
+
+    def noted(self, names: Iterable[str]) -> None:
+        self.seen.extend(names)
 
 
 class Rig:
@@ -154,3 +158,18 @@ def test_what_waited_for_a_sender_comes_again() -> None:
     rig.keep("smtp:b.test", "b.test")
     rig.hops.wake()
     assert rig.books.parked == []
+
+
+def test_a_hurry_is_for_all_whose_mail_goes_there() -> None:
+    """One domain is asked for; the others behind the same next hop wait no longer."""
+    rig = Rig()
+    rig.give(SMART, 1)
+    assert rig.end(SMART, reached=False)
+    rig.keep(SMART, "one.test", "two.test")
+    assert min(rig.books.paused.values()) > NOW
+    rig.hops.hurry(["smtp:other.test"])
+    assert rig.books.seen == []
+    rig.hops.hurry([SMART])
+    assert rig.books.paused == {"one.test": 0, "two.test": 0}
+    assert sorted(rig.books.seen) == ["one.test", "two.test"]
+    assert rig.hops.takes(SMART, NOW)

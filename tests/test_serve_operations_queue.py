@@ -154,6 +154,27 @@ def test_retry_is_for_those_who_are_meant() -> None:
     at_desk(story)
 
 
+def test_retry_of_what_is_due_lifts_what_holds_it_up() -> None:
+    """Its next hop was left alone, so nobody has tried it."""
+
+    async def story(desk: Desk) -> None:
+        one = await desk.enter(A)
+        assert await desk.order("retry", one) == {"done": 1}
+        desk.hurried.clear()
+        desk.schedule.pause("y.test", LATER)
+        assert await desk.schedule.take(10) is None
+        assert await desk.order("retry", one) == {"same": 1}
+        assert desk.hurried == {"smtp:y.test"}
+        assert await desk.schedule.take(10) is not None
+        held = await desk.enter(B)
+        await desk.order("hold", held)
+        desk.hurried.clear()
+        assert await desk.order("retry", held) == {"same": 1}
+        assert desk.hurried == set()
+
+    at_desk(story)
+
+
 def test_delete_leaves_nothing_behind_and_tells_nobody() -> None:
     async def story(desk: Desk) -> None:
         one = await desk.enter(A, B)

@@ -33,11 +33,12 @@ class Hop:
     most     of these at a time, while there is room
     failures how often in a row it could not be reached
     paused   milliseconds, wall clock, before which it gets nothing
+    left     destinations that are left alone with it until then
     waiting  destinations whose mail is to go there when it can take more, in the order
              in which they came
     """
 
-    __slots__ = ("active", "failures", "heard", "most", "paused", "waiting")
+    __slots__ = ("active", "failures", "heard", "left", "most", "paused", "waiting")
 
     def __init__(self, most: int) -> None:
         self.heard = False
@@ -45,6 +46,7 @@ class Hop:
         self.most = most
         self.failures = 0
         self.paused = 0
+        self.left: set[str] = set()
         self.waiting: dict[str, None] = {}
 
 
@@ -80,6 +82,7 @@ class Hops:
         if hop.paused > now:
             self._schedule.give_back(name, ids)
             self._schedule.pause(name, hop.paused)
+            hop.left.add(name)
             return
         self._schedule.park(name, ids)
         hop.waiting[name] = None
@@ -123,9 +126,14 @@ class Hops:
         """Try these although they were left alone after a failure."""
         for key in keys:
             hop = self._hops.get(key)
-            if hop is not None and hop.paused:
-                hop.paused = 0
-                self._wake(hop)
+            if hop is None or not hop.paused:
+                continue
+            hop.paused = 0
+            for name in hop.left:
+                self._schedule.pause(name, 0)
+            self._schedule.noted(hop.left)
+            hop.left.clear()
+            self._wake(hop)
 
     def wake(self) -> None:
         """Whatever waits for any of them may come again."""
@@ -183,6 +191,7 @@ class Hops:
         pause = min(pause, self._options.hop_pause_most)
         chance = backoff.chance_of(id)
         hop.paused = self._schedule.now() + backoff.pause(1, chance, (pause,))
+        hop.left.clear()
 
     def _relieve(self, key: str, hop: Hop) -> None:
         """Let destinations come again that wait for this next hop: as many as may fill

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
@@ -121,13 +121,15 @@ class _Made(NamedTuple):
 @dataclass(slots=True)
 class _Batch:
     """leases  give back what they hold when they are closed; leased: whom they hold
-    notices what tells their senders, by message"""
+    notices what tells their senders, by message
+    due     what `retry` found due already"""
 
     request: QueueChange
     outcome: Outcome
     leases: ExitStack
     leased: set[int] = field(default_factory=set)
     notices: dict[int, Move] = field(default_factory=dict)
+    due: list[Queued] = field(default_factory=list)
 
 
 class QueueOperations:
@@ -178,6 +180,7 @@ class QueueOperations:
             with ExitStack() as leases:
                 batch = _Batch(request, outcome, leases)
                 await self._together(ids[first : first + TOGETHER], batch)
+                self._hurry(batch.due)
         yield Summary(msgspec.to_builtins(outcome))
 
     async def _together(self, ids: list[int], batch: _Batch) -> None:
@@ -237,6 +240,8 @@ class QueueOperations:
         after = self._after(request, queued, addresses)
         if after == queued:
             outcome.same += 1
+            if request.action == "retry" and queued.state != State.HOLD:
+                batch.due.append(queued)
             return None
         return _Made(held, after, addresses)
 
@@ -293,12 +298,10 @@ class QueueOperations:
         return True
 
     def _tell(self, made: list[_Made], action: Action) -> None:
-        hands, names, hops = self._hands, set[str](), set[str]()
+        hands, names = self._hands, set[str]()
         for held, after, addresses in made:
             hands.told(held.id, action)
             names.update(moves.destinations(after))
-            if action in ("release", "retry", "move"):
-                hops.update(hands.hop_of(after, target) for target in after.targets)
             if action == "bounce":
                 hands.cells[events.BOUNCED] += len(addresses)
             if not orders.waits(after):
@@ -307,12 +310,21 @@ class QueueOperations:
             hands.cells[events.HELD] += len(made)
         if action == "release":
             hands.cells[events.RELEASED] += len(made)
-        if hops:
-            hands.hurry(hops)
-            for name in names:
-                hands.schedule.pause(name, 0)
-            hands.schedule.unpark(names)  # another next hop may have room
+        if action in ("release", "retry", "move"):
+            self._hurry(one.after for one in made)
         hands.schedule.noted(names)
+
+    def _hurry(self, due: Iterable[Queued]) -> None:
+        """Their next hops are tried, also those that are left alone after a failure:
+        mail that nobody has tried waits for these, too."""
+        hands, names, hops = self._hands, set[str](), set[str]()
+        for queued in due:
+            names.update(moves.destinations(queued))
+            hops.update(hands.hop_of(queued, target) for target in queued.targets)
+        hands.hurry(hops)
+        for name in names:
+            hands.schedule.pause(name, 0)
+        hands.schedule.unpark(names)  # another next hop may have room
 
 
 def _demand_sense(request: QueueChange) -> None:
