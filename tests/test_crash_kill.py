@@ -62,8 +62,10 @@ def test_the_whole_group_killed_at_random_moments(tmp_path: Path, mode: str) -> 
         assert finish(server, load, tmp_path) > KILLS
     finally:
         server.stop()
+    back.sort()
+    print(f"{mode}: back after {back[KILLS // 2]:.2f} s, worst {back[-1]:.2f}")
     # A busy machine makes some of them late; what the server causes comes every time.
-    assert sorted(back)[KILLS // 10] < BACK_SECONDS
+    assert back[KILLS // 10] < BACK_SECONDS
 
 
 def replaced(server: Served, role: str, dead: int) -> bool:
