@@ -1,12 +1,35 @@
 """Ctrl-C in the middle of a run: what runs is ended, and what there is is told."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Final
 
 INTERRUPTED: Final = 130  # the exit status, as a shell gives it
+ENDS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@contextmanager
+def later() -> Iterator[None]:
+    """What would end this process by a signal ends it when this is left: between the
+    start of a child and the line that keeps it, nobody would know whom to take along.
+    In other threads nothing is to be done, for they hear no signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[int] = []
+    before = {
+        one: signal.signal(one, lambda number, _: heard.append(number)) for one in ENDS
+    }
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    for one in heard:
+        signal.raise_signal(one)
 
 
 class Interrupt:

@@ -79,9 +79,9 @@ def private(profile: Profile, directory: Path, mode: Any) -> Iterator[Place]:
         make_certificate(*pair, ["mx.example.test"])
         server.configure()
         logins = _populate(server.configuration, accounts.DOMAIN, profile)
-        server.start()
         port = ports["submission"] if profile.auth else server.port
         with blamed(server):
+            server.start()
             yield Place(
                 label=f"fastsmtp, mode {mode}",
                 port=ports["lmtp"] if profile.lmtp else port,
@@ -231,8 +231,8 @@ def borrowed(path: Path, profile: Profile, directory: Path | None) -> Iterator[P
         server.origin = path.resolve()
         with _environment(overrides(loaded, home, ports)):
             logins = _populate(server.configuration, domain, profile)
-            server.start()
             with blamed(server):
+                server.start()
                 yield Place(
                     label=f"fastsmtp with {path}",
                     port=ports[wanted(profile)],

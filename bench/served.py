@@ -15,6 +15,7 @@ from random import sample
 from socket import create_connection, create_server
 from typing import Literal
 
+from fastsmtp_bench.interrupt import later
 from fastsmtp_bench.process import alive, tree
 
 EPHEMERAL = 32_768  # where ip_local_port_range begins unless somebody has set it
@@ -146,7 +147,7 @@ class Served:
     def start(self, seconds: float = START_SECONDS) -> float:
         """Starts the server; how many seconds passed until it greeted a client."""
         begun = time.monotonic()
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, later():
             self.process = subprocess.Popen(
                 self.words("serve"),
                 stdout=log,

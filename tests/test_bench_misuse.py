@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from fastsmtp_bench import ledger, profile_file, run
-from fastsmtp_bench.interrupt import INTERRUPTED, Interrupt
+from fastsmtp_bench.interrupt import INTERRUPTED, Interrupt, later
 from fastsmtp_bench.native import preloaded
 from fastsmtp_bench.process import alive
 from fastsmtp_bench.profile_file import Mistake
@@ -194,6 +194,21 @@ def test_the_second_interrupt_ends_it_at_once() -> None:
         ):
             os.kill(os.getpid(), signal.SIGINT)
     assert stopped == ["first", "next"]
+
+
+def test_a_signal_waits_until_a_child_is_known() -> None:
+    known: list[str] = []
+
+    def start() -> None:
+        with later():
+            os.kill(os.getpid(), signal.SIGINT)
+            known.append("child")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert known == ["child"]
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_what_maildirs_hold_is_found(
