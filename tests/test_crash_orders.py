@@ -121,12 +121,15 @@ def copied(filled: Path, home: Path) -> Served:
 
 
 def queue(server: Served) -> Queue:
-    """All of it, beside the server that runs or without one."""
+    """All of it but notices, beside the server that runs or without one."""
     config = load(server.configuration, {})
 
     async def read() -> Queue:
         async with reading(config) as store:
-            return {e.id: e.queued async for e in selection.entries(store)}
+            found = selection.entries(store)
+            return {
+                e.id: e.queued async for e in found if e.queued.envelope.reverse_path
+            }
 
     return asyncio.run(read())
 
@@ -287,16 +290,15 @@ def test_a_keeper_killed_in_the_middle_of_an_order(
         until(partial(reached, server), "the new keeper answers")
         again = server.command("queue", *order.words, *ALL_MEANT)
         assert f"{MEANT - done:,} messages {order.said}" in again
+        if name == "bounce":
+            until(lambda: told(server, tmp_path).total() >= MEANT, "all notices")
     finally:
         server.stop()
     assert check(before, queue(server), order.made) == MEANT
     server.command("verify")
     if name == "bounce":
-        times = told(server, tmp_path)
-        meant = {queue_id(i) for i, q in before.items() if "far.test" in waiting(q)}
-        assert set(times) == meant
-        assert set(times.values()) <= {1, 2}
-        assert sum(times.values()) - MEANT <= TOGETHER
+        meant = (queue_id(i) for i, q in before.items() if "far.test" in waiting(q))
+        assert told(server, tmp_path) == Counter(meant)
 
 
 def reached(server: Served) -> bool:

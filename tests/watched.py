@@ -116,6 +116,9 @@ class Prometheus:
         self.target = f"127.0.0.1:{target}"
         home.mkdir()
         shutil.copytree(FOLDER / "rules", home / "rules")
+        recording = home / "rules" / "recording.yml"
+        often = recording.read_text().replace("interval: 30s", "interval: 1s")
+        recording.write_text(often)
         config = (FOLDER / "prometheus.yml").read_text()
         config = config.replace("scrape_interval: 10s", "scrape_interval: 1s")
         config = config.replace("evaluation_interval: 30s", "evaluation_interval: 1s")

@@ -84,6 +84,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             "a scrape of the queue at rest",
         )
         listed, top, depth = told(mail, "list"), told(mail, "top"), known(prometheus)
+        (drain,) = {filled(one.expr) for one in asked() if one.legend == "empty in"}
         grown = time.time()
         mail.server.command("queue", "release", "--all", "--yes")
         with opened(mail):
@@ -91,6 +92,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             mail.load(4, 3)
             until(lambda: len(mail.queued()) < len(listed) / 2, 120, "half of it")
             mail.people()
+            # as soon as less came than left in what the panel looks back at
+            until(lambda: bool(ranged(prometheus, drain, begun)), 60, "it drains")
             until(
                 lambda: prometheus.total("fastsmtp_queue_messages") < len(listed) / 2,
                 20,
@@ -100,17 +103,26 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         yield Story(prometheus, begun, grown, time.time(), listed, top, depth, why)
 
 
+def ranged(
+    prometheus: Prometheus, expr: str, begun: float, ended: float | None = None
+) -> list[dict[str, Any]]:
+    """All that it answers for each second until now, or `ended`."""
+    words = {"start": begun, "end": ended or time.time(), "step": 1}
+    found: list[dict[str, Any]] = prometheus.ask("query_range", query=expr, **words)[
+        "result"
+    ]
+    return found
+
+
 def values(story: Story, one: Asked) -> list[float]:
     """All that Prometheus answers to a question, but for what is no number."""
     expr = filled(one.expr, story.prometheus.target)
     if one.kind in ("bargauge",):
         return list(story.prometheus.samples(expr, at=story.grown).values())
-    found = story.prometheus.ask(
-        "query_range", query=expr, start=story.begun, end=story.ended, step=1
-    )
-    labels = {label for series in found["result"] for label in series["metric"]}
-    assert found["result"] == [] or set(re.findall(r"{{(\w+)}}", one.legend)) <= labels
-    numbers = (float(v) for series in found["result"] for _, v in series["values"])
+    found = ranged(story.prometheus, expr, story.begun, story.ended)
+    labels = {label for series in found for label in series["metric"]}
+    assert found == [] or set(re.findall(r"{{(\w+)}}", one.legend)) <= labels
+    numbers = (float(v) for series in found for _, v in series["values"])
     return [number for number in numbers if math.isfinite(number)]
 
 
@@ -178,9 +190,7 @@ def test_rules_have_values(story: Story) -> None:
         name
         for name in names
         if name not in NO_VALUE
-        and not story.prometheus.ask(
-            "query_range", query=name, start=story.begun, end=story.ended, step=1
-        )["result"]
+        and not ranged(story.prometheus, name, story.begun, story.ended)
     ]
     assert empty == []
 
