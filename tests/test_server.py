@@ -258,7 +258,7 @@ def test_without_its_supervisor_a_server_ends_and_another_starts(
     assert split.process is not None
     split.process.wait(5)
     split.start(10)  # waits for the lock and the ports
-    assert gone(group)
+    until(lambda: gone(group), "what is left of the old one ends")
     client.close()
     assert send(split) != last
     split.stop()
