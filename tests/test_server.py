@@ -257,8 +257,9 @@ def test_without_its_supervisor_a_server_ends_and_another_starts(
     os.kill(split.pid, signal.SIGKILL)
     assert split.process is not None
     split.process.wait(5)
-    split.start(10)  # waits for the lock and the ports
+    split.start()  # waits for the lock and the ports; the old one may still greet
     until(lambda: gone(group), "what is left of the old one ends")
+    until(split.greets, "the other one serves")
     client.close()
     assert send(split) != last
     split.stop()
