@@ -187,13 +187,50 @@ cdef inline Verdict worse(Verdict a, Verdict b) noexcept nogil:
     return a if a < b else b
 
 
-cdef bytes domain_of(Text address):
-    """As `queue.message.destination_of` has it; None where that is not so simple."""
-    cdef uint64_t i, at = address.n
-    cdef uint8_t c
-    cdef bint upper = False
+cdef struct Waiting:  # of a target, what can be asked for
+    Text address, recipient, error
+    int64_t standing, attempts
+
+
+cdef bint read_envelope(
+    Reader* r, Text* path, int64_t* arrived, uint64_t* rest
+) noexcept nogil:
+    """Up to when it arrived; `rest` of its fields are still to be skipped."""
+    cdef uint64_t fields
+    if not read_array(r, &fields) or fields <= ARRIVED:
+        return False
+    rest[0] = fields - ARRIVED - 1
+    return read_text(r, path) and skip(r, 1) and read_number(r, arrived)
+
+
+cdef bint read_target(Reader* r, Waiting* to) noexcept nogil:
+    cdef uint64_t fields
+    return (
+        read_array(r, &fields)
+        and fields > ERROR
+        and read_text(r, &to.address)
+        and read_text(r, &to.recipient)
+        and read_number(r, &to.standing)
+        and read_number(r, &to.attempts)
+        and skip(r, ERROR - ATTEMPTS - 1)
+        and read_text(r, &to.error)
+        and skip(r, fields - ERROR - 1)
+    )
+
+
+cdef uint64_t domain_at(Text address) noexcept nogil:
+    """Where its domain begins; 0: it has none."""
+    cdef uint64_t at = address.n
     while at and address.at[at - 1] != c"@":
         at -= 1
+    return at
+
+
+cdef bytes domain_of(Text address):
+    """As `queue.message.destination_of` has it; None where that is not so simple."""
+    cdef uint64_t i, at = domain_at(address)
+    cdef uint8_t c
+    cdef bint upper = False
     if not at:
         return None if not_ascii(address) == MAYBE else b""
     if address.n - at > DOMAIN_MOST:
@@ -310,15 +347,19 @@ cdef class Sieve:
                       set domains) except *:
         """Whether an entry that nobody works on is meant, and what is to be known of
         it. It has to be one from the first octet to the last."""
-        cdef uint64_t fields
+        cdef uint64_t fields, rest
         cdef Text state
         cdef list names = []
         cdef Verdict verdict
         if not read_array(r, &fields) or fields <= TARGETS:
             return MAYBE
-        verdict = self.envelope_told(r, arrived)
+        if not read_envelope(r, &self.path, arrived, &rest):
+            return MAYBE
+        verdict = self.envelope_meant(arrived[0])
         if verdict != YES:
             return verdict
+        if not skip(r, rest):
+            return MAYBE
         if not read_number(r, octets) or not read_text(r, &state) or not skip(r, 1):
             return MAYBE
         if octets[0] < self.larger or 0 <= self.smaller < octets[0]:
@@ -332,28 +373,32 @@ cdef class Sieve:
             domains.update(names)
         return verdict
 
-    cdef Verdict envelope_told(self, Reader* r, int64_t* arrived) noexcept:
-        cdef uint64_t fields
-        cdef Text path
-        cdef Verdict verdict = YES
-        if not read_array(r, &fields) or fields <= ARRIVED:
-            return MAYBE
-        if not read_text(r, &path) or not skip(r, 1) or not read_number(r, arrived):
-            return MAYBE
-        if arrived[0] < self.since or 0 <= self.before <= arrived[0]:
+    cdef Verdict envelope_meant(self, int64_t arrived) noexcept nogil:
+        """Whether one from `path` is, that arrived then."""
+        if arrived < self.since or 0 <= self.before <= arrived:
             return NO
-        if self.null_sender and path.n:
+        if self.null_sender and self.path.n:
             return NO
-        if self.sender.n:
-            verdict = whole_or_domain(path, self.sender)
-        return verdict if skip(r, fields - ARRIVED - 1) else MAYBE
+        return whole_or_domain(self.path, self.sender) if self.sender.n else YES
+
+    cdef Verdict target_meant(self, const Waiting* to) noexcept nogil:
+        """Whether one who waits is, whatever the next hop."""
+        cdef Verdict one, other, verdict = NO if to.attempts < self.attempts else YES
+        if verdict != NO and self.error.n:
+            verdict = worse(verdict, contains(to.error, self.error))
+        if verdict != NO and self.domain.n:
+            verdict = worse(verdict, ends_with(to.address, self.domain))
+        if verdict != NO and self.recipient.n:
+            one = whole_or_domain(to.address, self.recipient)
+            other = whole_or_domain(to.recipient, self.recipient)
+            verdict = worse(verdict, one if one > other else other)
+        return verdict
 
     cdef Verdict targets_told(self, Reader* r, list names) except *:
         """Whether one who waits is meant; where they wait is put into `names`, none
         where that cannot be told."""
-        cdef uint64_t count, fields
-        cdef Text address, recipient, error
-        cdef int64_t standing, attempts
+        cdef uint64_t count
+        cdef Waiting to
         cdef Verdict verdict, best = NO
         cdef bytes name
         cdef bint known = True
@@ -361,52 +406,33 @@ cdef class Sieve:
             return MAYBE
         while count:
             count -= 1
-            if (
-                not read_array(r, &fields)
-                or fields <= ERROR
-                or not read_text(r, &address)
-                or not read_text(r, &recipient)
-                or not read_number(r, &standing)
-                or not read_number(r, &attempts)
-                or not skip(r, ERROR - ATTEMPTS - 1)
-                or not read_text(r, &error)
-                or not skip(r, fields - ERROR - 1)
-            ):
+            if not read_target(r, &to):
                 names.clear()
                 return MAYBE
-            if standing:
+            if to.standing:
                 continue
-            name = domain_of(address)
+            name = domain_of(to.address)
             known = known and name is not None
             names.append(name)
-            verdict = NO if attempts < self.attempts else YES
-            if self.error.n:
-                verdict = worse(verdict, contains(error, self.error))
-            if self.domain.n:
-                verdict = worse(verdict, ends_with(address, self.domain))
-            if verdict != NO and self.recipient.n:
-                verdict = worse(verdict, self.is_for(address, recipient))
+            verdict = self.target_meant(&to)
             if verdict > best:
                 best = verdict
         if not known:
             names.clear()
         return best
 
-    cdef Verdict is_for(self, Text address, Text recipient) noexcept:
-        cdef Verdict a = whole_or_domain(address, self.recipient)
-        cdef Verdict b = whole_or_domain(recipient, self.recipient)
-        return a if a > b else b
-
     cdef bint may_fit(self, Reader* r) except -1:
-        cdef uint64_t fields
+        cdef uint64_t fields, rest
         cdef Text state, via
-        cdef int64_t octets
-        cdef int envelope
+        cdef int64_t octets, arrived
         if not read_array(r, &fields) or fields <= TARGETS:
             return True
-        envelope = self.envelope_fits(r)
-        if envelope != YES:
-            return envelope == MAYBE
+        if not read_envelope(r, &self.path, &arrived, &rest):
+            return True
+        if self.envelope_meant(arrived) == NO:
+            return False
+        if not skip(r, rest):
+            return True
         if not read_number(r, &octets):
             return True
         if octets < self.larger or 0 <= self.smaller < octets:
@@ -429,9 +455,7 @@ cdef class Sieve:
 
     cdef bint goes_there(self, Text address) except -1:
         """Whether mail for an address may go to the next hop that is asked for."""
-        cdef uint64_t at = address.n
-        while at and address.at[at - 1] != c"@":
-            at -= 1
+        cdef uint64_t at = domain_at(address)
         domain = (<const char*>address.at)[at : address.n] if at else b""
         found = self.ways.get(domain, self)
         if found is self:
@@ -450,53 +474,17 @@ cdef class Sieve:
         self.ways[key] = said
         return said
 
-    cdef int envelope_fits(self, Reader* r) noexcept:
-        """YES: so far it fits, and what follows the envelope is read next."""
-        cdef uint64_t fields
-        cdef Text path
-        cdef int64_t arrived
-        if not read_array(r, &fields) or fields <= ARRIVED:
-            return MAYBE
-        if not read_text(r, &path) or not skip(r, 1) or not read_number(r, &arrived):
-            return MAYBE
-        self.path = path
-        if arrived < self.since or 0 <= self.before <= arrived:
-            return NO
-        if self.null_sender and path.n:
-            return NO
-        if self.sender.n and whole_or_domain(path, self.sender) == NO:
-            return NO
-        return YES if skip(r, fields - ARRIVED - 1) else MAYBE
-
     cdef bint a_target_fits(self, Reader* r) except -1:
-        cdef uint64_t count, fields
-        cdef Text address, recipient, error
-        cdef int64_t standing, attempts
+        cdef uint64_t count
+        cdef Waiting to
         if not read_array(r, &count):
             return True
         while count:
             count -= 1
-            if not read_array(r, &fields) or fields <= ERROR:
+            if not read_target(r, &to):
                 return True
-            if not read_text(r, &address) or not read_text(r, &recipient):
-                return True
-            if not read_number(r, &standing) or not read_number(r, &attempts):
-                return True
-            if not skip(r, ERROR - ATTEMPTS - 1) or not read_text(r, &error):
-                return True
-            if not skip(r, fields - ERROR - 1):
-                return True
-            if standing or attempts < self.attempts:
+            if to.standing or self.target_meant(&to) == NO:
                 continue
-            if self.error.n and contains(error, self.error) == NO:
-                continue
-            if self.domain.n and ends_with(address, self.domain) == NO:
-                continue
-            if self.recipient.n and (
-                whole_or_domain(address, self.recipient) == NO
-                and whole_or_domain(recipient, self.recipient) == NO
-            ):
-                continue
-            if self.leads is None or self.goes_there(address):
+            if self.leads is None or self.goes_there(to.address):
                 return True
         return False
