@@ -36,6 +36,7 @@ from typing import Any, Final, Protocol, TypeVar
 from fastsmtp import blocks
 from fastsmtp.config import Config
 from fastsmtp.delivery.route import reason as reason_of
+from fastsmtp.ending import Ending
 from fastsmtp.options import split_address, unix_path
 from fastsmtp.pages import Pages
 from fastsmtp.pulse import Pulse
@@ -47,9 +48,9 @@ from fastsmtp.trace.ring import Trace
 
 T = TypeVar("T")
 Sockets = Mapping[str, Sequence[socket.socket]]
+"""Listening sockets by kind of listener (`doors.KINDS`)."""
 Broken = Callable[[str, BaseException], None]
 """Told when a part of a process ended by itself: the process cannot go on."""
-"""Listening sockets by kind of listener (`doors.KINDS`)."""
 LOOK: Final = 0.25  # seconds between looks at the store's health
 CALM: Final = 20  # looks without trouble until it is over
 
@@ -147,6 +148,16 @@ async def settled(store: LmdbStore, patience: float) -> None:
     """
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(store.applied(0), patience)
+
+
+def breaking(process: Process, ending: Ending, status: int) -> Broken:
+    """Says what ended by itself, and ends the process with this exit status."""
+
+    def broken(what: str, error: BaseException) -> None:
+        process.report.fault(what, error)
+        ending.ask(status)
+
+    return broken
 
 
 @asynccontextmanager

@@ -37,11 +37,7 @@ async def serve_one(outset: Outset, doors: Doors) -> int:
         enter = stack.enter_async_context
         process = await enter(roles.living(config, "all", 1, epoch, pages))
         ending = Ending()
-
-        def broken(what: str, error: BaseException) -> None:
-            process.report.fault(what, error)
-            ending.ask(BROKEN)
-
+        broken = roles.breaking(process, ending, BROKEN)
         store = await enter(roles.storing(process, 0, broken, shared=False))
         store.on_fatal(lambda reason: broken("the index", OSError(reason)))
         people = People(config, store, process.report.fault)

@@ -120,21 +120,11 @@ async def work(orders: Orders, pipe: int) -> int:
     return ending.status
 
 
-def breaking(process: Process, ending: Ending) -> roles.Broken:
-    """Says what ended by itself, and ends the process: its successor begins anew."""
-
-    def broken(what: str, error: BaseException) -> None:
-        process.report.fault(what, error)
-        ending.ask(BROKEN)
-
-    return broken
-
-
 async def keep(process: Process, ending: Ending) -> None:
     from fastsmtp import keeping, sending
     from fastsmtp.people import People
 
-    broken = breaking(process, ending)
+    broken = roles.breaking(process, ending, BROKEN)
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
         store = await enter(roles.storing(process, 0, broken, shared=True))
@@ -155,7 +145,8 @@ async def send(process: Process, ending: Ending) -> None:
     config = process.config
     store = LmdbStore.read(config.data, config.store)
     try:
-        async with sending.clerk(process, store, breaking(process, ending)):
+        broken = roles.breaking(process, ending, BROKEN)
+        async with sending.clerk(process, store, broken):
             process.pages.tell(process.slot, "serving")
             await ending.wait()
             process.pages.tell(process.slot, "draining")
@@ -177,7 +168,7 @@ async def accept(
     opening = accepting.reading if role == "read" else accepting.receiving
     async with AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        broken = breaking(process, ending)
+        broken = roles.breaking(process, ending, BROKEN)
         store = await enter(roles.storing(process, series, broken, shared=True))
         people = People(process.config, store, process.report.fault)
         doors: Sequence[Serving] = await enter(opening(process, store, people, sockets))
