@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from fastsmtp.cli import MISUSED, Failure
-from fastsmtp.cli.terminal import amount
+from fastsmtp.cli.terminal import above_zero, amount
 
 if TYPE_CHECKING:
     from fastsmtp.config import Config
@@ -47,9 +47,7 @@ def wanted(args: argparse.Namespace) -> "Filter":
     from fastsmtp.queue.selection import Filter
 
     for name in ("limit", "attempts"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise Failure(f"--{name} {value} is not a number above 0", code=MISUSED)
+        above_zero(name, getattr(args, name))
     return Filter(
         sender="" if args.sender == "<>" else args.sender,
         recipient=args.recipient,

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastsmtp.cli import MISUSED, OK, Failure
+from fastsmtp.cli import OK, Failure
 from fastsmtp.cli.terminal import (
+    above_zero,
     config_argument,
     json_argument,
     listing,
@@ -49,8 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     loaded = config.load(config.find(args.config))
     if args.what == "list":
-        if args.limit is not None and args.limit < 1:
-            raise Failure(f"--limit {args.limit} is not a number above 0", code=MISUSED)
+        above_zero("limit", args.limit)
         return asyncio.run(_list(loaded, args))
     if args.what == "show":
         return asyncio.run(_show(loaded, args))

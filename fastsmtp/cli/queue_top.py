@@ -7,8 +7,8 @@ import sys
 import time
 from typing import Any, Final
 
-from fastsmtp.cli import MISUSED, OK, Failure
-from fastsmtp.cli.terminal import listing
+from fastsmtp.cli import OK
+from fastsmtp.cli.terminal import above_zero, listing
 from fastsmtp.config import Config
 
 PAUSE: Final = 2.0  # seconds between two readings
@@ -17,8 +17,7 @@ CLEAR: Final = "\x1b[H\x1b[J"  # ECMA-48: cursor to the corner, erase what follo
 
 
 def run(config: Config, args: argparse.Namespace) -> int:
-    if args.limit < 1:
-        raise Failure(f"--limit {args.limit} is not a number above 0", code=MISUSED)
+    above_zero("limit", args.limit)
     live = sys.stdout.isatty() and not args.once and not args.json
     try:
         while True:

@@ -25,6 +25,12 @@ def json_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def above_zero(name: str, value: int | None) -> None:
+    """`Failure` when a number that was given, as --`name`, is not."""
+    if value is not None and value < 1:
+        raise Failure(f"--{name} {value} is not a number above 0", code=MISUSED)
+
+
 def plain(text: str) -> str:
     """Without what could command a terminal: mail is written by strangers."""
     if text.isprintable():

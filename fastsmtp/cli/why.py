@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastsmtp.cli import FAILED, MISUSED, OK, Failure
-from fastsmtp.cli.terminal import config_argument, json_argument, moment, plain
+from fastsmtp.cli.terminal import (
+    above_zero,
+    config_argument,
+    json_argument,
+    moment,
+    plain,
+)
 
 if TYPE_CHECKING:
     from fastsmtp.trace.story import Event
@@ -40,8 +46,7 @@ def run(args: argparse.Namespace) -> int:
     loaded = config.load(config.find(args.config))
     if not args.what.strip(" <>@"):
         raise Failure("say whom or what to look for", code=MISUSED)
-    if args.limit < 1:
-        raise Failure(f"--limit {args.limit} is not a number above 0", code=MISUSED)
+    above_zero("limit", args.limit)
     demand_data(loaded)
     question = journal.question_of(args.what, queue_id_in(args.what))
     since = int((time.time() - loaded.why.keep) * 1000)
