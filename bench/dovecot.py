@@ -6,7 +6,6 @@ import os
 import pwd
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from socket import create_connection
 from typing import Literal
 
 from fastsmtp_bench.peers import Unavailable, unpacked
-from fastsmtp_bench.process import stop
+from fastsmtp_bench.process import comes, stop
 from fastsmtp_bench.served import free_port
 
 PACKAGES = ["dovecot-core", "dovecot-pop3d", "libexttextcat-2.0-0", "libstemmer0d"]
@@ -154,14 +153,11 @@ def started(
 
 
 def answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Whether it greets before it ends and in time; what is asked last counts, since
-    this process may not have run for longer than that."""
-    end = time.monotonic() + START_SECONDS
-    while True:
-        late = time.monotonic() > end or server.poll() is not None
+    """Whether it greets before it ends and in time."""
+
+    def greets() -> bool:
         with suppress(OSError), create_connection(("127.0.0.1", port), timeout=1) as c:
-            if c.recv(512).startswith(b"+OK"):
-                return True
-        if late:
-            return False
-        time.sleep(0.05)
+            return c.recv(512).startswith(b"+OK")
+        return False
+
+    return comes(greets, START_SECONDS, lambda: server.poll() is not None)

@@ -1,9 +1,11 @@
-"""What processes cost, read from /proc."""
+"""What processes cost, read from /proc; waiting for them, and their end."""
 
 import os
 import re
 import signal
 import subprocess
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,6 +35,23 @@ def alive(pid: int) -> bool:
         return _stat(pid)[0] not in "ZX"
     except OSError:
         return False
+
+
+def comes(
+    true: Callable[[], bool],
+    seconds: float,
+    ended: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Whether it comes true, in time and before something has `ended`. What is asked
+    last counts: this process may have been held up for longer than that."""
+    end = time.monotonic() + seconds
+    while True:
+        late = time.monotonic() > end or ended()
+        if true():
+            return True
+        if late:
+            return False
+        time.sleep(0.005)
 
 
 def stop(

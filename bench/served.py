@@ -16,7 +16,7 @@ from socket import create_connection, create_server
 from typing import Literal
 
 from fastsmtp_bench.interrupt import later
-from fastsmtp_bench.process import alive, tree
+from fastsmtp_bench.process import alive, comes, tree
 
 EPHEMERAL = 32_768  # where ip_local_port_range begins unless somebody has set it
 START_SECONDS = 60.0  # a busy machine takes its time
@@ -155,25 +155,16 @@ class Served:
                 env={**os.environ, **self.extra},
                 start_new_session=True,
             )
+        process = self.process
         try:
-            self._answers(begun + seconds)
+            if not comes(self.greets, seconds, lambda: process.poll() is not None):
+                tail = self.log.read_text(errors="replace")[-2000:]
+                ended = process.poll()
+                raise RuntimeError(f"fastsmtp did not start ({ended}): {tail}")
         except BaseException:  # also of a signal: nobody else would end it
             self.kill()
             raise
         return time.monotonic() - begun
-
-    def _answers(self, until: float) -> None:
-        """Returns when it greets; it is asked once more when the time is over, since
-        this process may have been held up. Raises RuntimeError."""
-        assert self.process
-        while True:
-            ended, late = self.process.poll(), time.monotonic() > until
-            if self.greets():
-                return
-            if ended is not None or late:
-                tail = self.log.read_text(errors="replace")[-2000:]
-                raise RuntimeError(f"fastsmtp did not start ({ended}): {tail}")
-            time.sleep(0.005)
 
     def greets(self) -> bool:
         """Whether a client is greeted with 220 now."""

@@ -29,7 +29,7 @@ from fastsmtp_bench.accounts import serving
 from fastsmtp_bench.client import Run, Target, Unfinished, run
 from fastsmtp_bench.memory import SPARE, Figure, markdown
 from fastsmtp_bench.native import program
-from fastsmtp_bench.process import anonymous_bytes, cpu_seconds
+from fastsmtp_bench.process import anonymous_bytes, comes, cpu_seconds
 from fastsmtp_bench.served import Served, free_port
 from fastsmtp_bench.workloads import WORKLOADS
 
@@ -119,14 +119,14 @@ def ceiling(home: Path, version: str, way: str) -> tuple[float, float]:
 
 def listening(port: int) -> None:
     """Returns when somebody does. Raises Unfinished."""
-    end = time.monotonic() + 10
-    while True:
-        late = time.monotonic() > end
+
+    def listens() -> bool:
         with suppress(OSError), create_connection(("127.0.0.1", port), timeout=1):
-            return
-        if late:
-            raise Unfinished(f"nobody listens on port {port}")
-        time.sleep(0.01)
+            return True
+        return False
+
+    if not comes(listens, 10):
+        raise Unfinished(f"nobody listens on port {port}")
 
 
 def handshake_rows(server: Served, rounds: int) -> list[list[str]]:
