@@ -52,9 +52,7 @@ class Hop:
 
 class Hops:
     """All of one dispatcher, by their keys. Destinations whose mail has to wait for a
-    next hop are parked in its schedule, and come again when there is room.
-
-    """
+    next hop are parked in its schedule, and come again when there is room."""
 
     def __init__(self, schedule: Schedule, options: DeliveryOptions) -> None:
         self._schedule = schedule
