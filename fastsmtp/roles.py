@@ -147,7 +147,8 @@ async def settled(store: LmdbStore, patience: float) -> None:
     readers see all of it; what is left after `patience` seconds the next start applies.
     """
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(store.applied(0), patience)
+        async with asyncio.timeout(patience):
+            await store.applied(0)
 
 
 def breaking(process: Process, ending: Ending, status: int) -> Broken:

@@ -219,8 +219,8 @@ class Supervisor:
                 continue
             self._watch.died(worker, status)
             with contextlib.suppress(TimeoutError):
-                pause = worker.pause(time.monotonic())
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(worker.pause(time.monotonic())):
+                    await self._stopping.wait()
         if not self._stopping.is_set():
             self.workers.remove(worker)
 

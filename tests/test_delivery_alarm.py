@@ -1,5 +1,7 @@
 import asyncio
 
+import pytest
+
 from fastsmtp.delivery.alarm import LoopAlarm
 
 
@@ -24,3 +26,22 @@ def test_a_reset_is_forgotten_and_time_runs_out() -> None:
         await alarm.wait(0)
 
     asyncio.run(case())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_who_waits_can_be_cancelled_in_the_moment_it_rings(turns: int) -> None:
+    """The queue of a server that ends waits here: it would wait again, for ever."""
+
+    async def case() -> bool:
+        alarm = LoopAlarm()
+        waiting = asyncio.ensure_future(alarm.wait(60))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        alarm.ring()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        cancelled = waiting.cancel()
+        await asyncio.wait((waiting,))
+        return cancelled == waiting.cancelled()
+
+    assert asyncio.run(case())

@@ -207,6 +207,14 @@ def test_tests_never_sleep() -> None:
     assert sleepers == []
 
 
+def test_waiting_with_a_limit_can_be_cancelled() -> None:
+    """`asyncio.wait_for` of Python 3.11 loses a cancellation that comes in the moment
+    it has its result, and a server that ends waits for ever; `asyncio.timeout` not."""
+    users = [p for p in files(".py") if p.startswith("fastsmtp/")]
+    lost = [p for p in users if "asyncio.wait_for(" in (ROOT / p).read_text()]
+    assert lost == []
+
+
 def test_nothing_names_the_place_it_was_written_in() -> None:
     places = re.compile(
         r"(?<![\w.])/(?:work|tmp/" + r"venv)/|/tmp/" + r"venv\b|py" + r"pi\.|index-"

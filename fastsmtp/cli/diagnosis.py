@@ -302,7 +302,7 @@ def keeper(config: Config) -> Iterator[Finding]:
         yield Finding("server", "good", "not running")
         return
     try:
-        answer = asyncio.run(asyncio.wait_for(_status(config), ANSWER))
+        answer = asyncio.run(_status(config))
     except (TimeoutError, Failure) as error:
         text = str(error) or f"no answer in {ANSWER:.0f} s"
         yield Finding("server", "bad", text, "see its log; restart it")
@@ -315,13 +315,15 @@ def keeper(config: Config) -> Iterator[Finding]:
 
 
 async def _status(config: Config) -> Summary:
-    remote = await Remote.connect(config.run)
-    if remote is None:
-        raise Failure("it has just ended")
-    try:
-        return await ask(remote, "status", Status())
-    finally:
-        await remote.close()
+    """Raises `TimeoutError` after ANSWER seconds."""
+    async with asyncio.timeout(ANSWER):
+        remote = await Remote.connect(config.run)
+        if remote is None:
+            raise Failure("it has just ended")
+        try:
+            return await ask(remote, "status", Status())
+        finally:
+            await remote.close()
 
 
 def name(config: Config) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """What the queue's schedule sleeps on, on an event loop."""
 
 import asyncio
+import contextlib
 
 
 class LoopAlarm:
@@ -16,10 +17,9 @@ class LoopAlarm:
         self._rung.clear()
 
     async def wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._rung.wait(), seconds)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._rung.wait()
 
     async def rest(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

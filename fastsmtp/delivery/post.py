@@ -218,14 +218,11 @@ class Outcomes:
 
     async def settled(self, patience: float) -> None:
         """Wait until every outcome is written down, for so many seconds."""
-        deadline = asyncio.get_running_loop().time() + patience
-        while self._outcomes:
-            left = deadline - asyncio.get_running_loop().time()
-            if left <= 0:
-                return
-            self._written.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._written.wait(), left)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while self._outcomes:
+                    self._written.clear()
+                    await self._written.wait()
 
 
 class Clerk(Outcomes, Line):

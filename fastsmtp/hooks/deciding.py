@@ -75,7 +75,8 @@ async def _call(name: str, decider: Any, what: str) -> None:
     try:
         waits = function()
         if isawaitable(waits):
-            await asyncio.wait_for(waits, OPENING)
+            async with asyncio.timeout(OPENING):
+                await waits
     except Exception as error:
         text = f"hooks.{name}: {what}: {type(error).__name__}: {error}"
         raise CannotOpen(text) from error

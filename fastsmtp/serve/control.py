@@ -99,7 +99,8 @@ class ControlServer:
             return
         self._server.close()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), patience)
+            async with asyncio.timeout(patience):
+                await self._idle.wait()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

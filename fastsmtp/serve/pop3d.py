@@ -195,7 +195,8 @@ class Pop3d:
         self._empty.clear()
         if self.guests:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._empty.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._empty.wait()
 
     def close(self) -> None:
         """Stop accepting and drop who is still there."""

@@ -234,7 +234,8 @@ class Smtpd:
         if not self.crowd.guests:
             return True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
         return not self.crowd.guests
 
     def hold(self, on: bool) -> None:

@@ -277,7 +277,8 @@ class LinkClient(Frames):
         meanwhile, the commit may be done all the same."""
         load = request.encode(change)
         try:
-            await asyncio.wait_for(self._there.wait(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await self._there.wait()
         except TimeoutError:
             raise StoreUnavailable("the keeper is away") from None
         self._tickets += 1
